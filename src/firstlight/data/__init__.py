@@ -1,0 +1,1 @@
+"""Schemas, channel maps, file patterns, selections and histogram cubes."""

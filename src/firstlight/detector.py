@@ -1,0 +1,271 @@
+"""The detector as a value, and where detectors are found.
+
+Built-in detectors stand in a literal table, others come through the entry-point group
+``firstlight.detectors``. Nothing of a detector is imported before it is asked for.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
+
+from firstlight.errors import DetectorError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+    from pathlib import Path
+
+    from firstlight.data.channels import ChannelMap
+    from firstlight.data.patterns import FilePattern
+    from firstlight.data.schema import Chunk, Span, TableSchema
+    from firstlight.data.select import Selection
+
+__all__ = ["Description", "Detector", "Plan", "Source", "detector_names", "get_detector"]
+
+GROUP = "firstlight.detectors"
+
+
+@dataclass(frozen=True)
+class Description:
+    """What a source says of one file without reading it whole.
+
+    Parameters
+    ----------
+    path : str
+        The file.
+    source : str
+        Name of the source that reads it.
+    kind : str
+        Which of the file kinds of the source.
+    n_events : int
+        Number of events.
+    tables : mapping of str to tuple of str
+        Tables that can be read, with their columns.
+    facts : mapping
+        Anything else, for people: numbers of planes, writer, compression.
+    conditions : mapping
+        Fields of the file name: run, spill, temperature.
+    notes : tuple of str
+        What is missing or odd.
+    """
+
+    path: str
+    source: str
+    kind: str
+    n_events: int
+    tables: Mapping[str, tuple[str, ...]]
+    facts: Mapping[str, Any] = field(default_factory=dict)
+    conditions: Mapping[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@runtime_checkable
+class Source(Protocol):
+    """Reads one kind of file. Any object with these members will do.
+
+    `sniff` looks at the first bytes and never raises. `describe` and `read` raise `InputError` with the
+    reason when a file cannot be used. `read` yields chunks with the columns asked for, in order and in
+    bounded memory; whatever `chunk_events` is, the data are the same.
+    """
+
+    name: str
+    title: str
+    suffixes: tuple[str, ...]
+    patterns: tuple[FilePattern, ...]
+    schemas: Mapping[str, TableSchema]
+    span_events: int | None
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether the file looks like one of this kind."""
+        ...
+
+    def describe(self, path: Path) -> Description:
+        """Return what the file holds."""
+        ...
+
+    def read(
+        self,
+        span: Span,
+        columns: Mapping[str, tuple[str, ...]],
+        channels: ChannelMap,
+        *,
+        chunk_events: int | None = None,
+    ) -> Iterator[Chunk]:
+        """Yield the data of a stretch of a file."""
+        ...
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How the files of one run are to be read.
+
+    Parameters
+    ----------
+    channels : ChannelMap
+        All channels.
+    selection : Selection
+        Cuts made while reading.
+    refused : mapping of str to str
+        Files that this run cannot use, with the reason (a cut needs what they do not have).
+    notes : tuple of str
+        For the report.
+    """
+
+    channels: ChannelMap
+    selection: Selection
+    refused: Mapping[str, str] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class Detector:
+    """A detector: a frozen description, not a base class.
+
+    Most fields are either the object itself or ``"module:attribute"``, imported when it is needed.
+
+    Parameters
+    ----------
+    name : str
+        One word, lower case: the name on the command line.
+    title : str
+        One line.
+    maturity : {"new", "tried", "proven"}
+        How far it has been tested on real data.
+    options : type of StrictModel
+        Options of a run: geometry, selections.
+    sources : sequence of Source
+        What it can read.
+    plan : callable
+        ``plan(options, descriptions) -> Plan``.
+    chain : sequence of Step
+        The default chain, in order.
+    checks : callable, optional
+        ``checks(products, context) -> list of Check``.
+    summary : callable, optional
+        ``summary(products, context) -> list of {"label", "value", "unit"}``: the headline numbers.
+    figures : callable, optional
+        ``figures(products, context) -> list of Figure``.
+    tables : callable, optional
+        ``tables(products, context) -> list of ReportTable``: products that the report shows as tables.
+    exports : callable, optional
+        ``exports(products, context, folder) -> list of Path``: files under the names of the original tool.
+    simulate : callable, optional
+        ``simulate(folder, seed=..., **size) -> list of Path``: raw files with known truth.
+    commands : click.Group, optional
+        Verbs of the detector's own.
+    warm_up : callable, optional
+        Compiles its kernels.
+    """
+
+    name: str
+    title: str
+    maturity: Literal["new", "tried", "proven"]
+    options: Any
+    sources: Any
+    plan: Any
+    chain: Any
+    checks: Any = None
+    summary: Any = None
+    figures: Any = None
+    tables: Any = None
+    exports: Any = None
+    simulate: Any = None
+    commands: Any = None
+    warm_up: Any = None
+    documentation: str = ""
+
+    def load(self, part: str) -> Any:
+        """Return one part of the detector, imported if it is given as ``"module:attribute"``.
+
+        Raises
+        ------
+        DetectorError
+            If the module or the attribute does not exist.
+        """
+        value = getattr(self, part)
+        if not isinstance(value, str):
+            return value
+        module, _, attribute = value.partition(":")
+        try:
+            return getattr(importlib.import_module(module), attribute)
+        except (ImportError, AttributeError) as error:
+            what = f"cannot load {part} from {value!r}: {error}"
+            raise DetectorError(what, where=f"detector {self.name}") from error
+
+    def source_for(self, path: Path) -> Source | None:
+        """Return the first source that takes the file for its own, or None."""
+        for source in self.load("sources"):
+            if source.sniff(path):
+                return source  # type: ignore[no-any-return]
+        return None
+
+    @property
+    def suffixes(self) -> tuple[str, ...]:
+        """Endings of the file names of all sources."""
+        found = dict.fromkeys(suffix for source in self.load("sources") for suffix in source.suffixes)
+        return tuple(found)
+
+
+def _built_in() -> Mapping[str, str]:
+    from firstlight.detectors import BUILT_IN
+
+    return BUILT_IN
+
+
+def _external() -> dict[str, Any]:
+    from importlib.metadata import entry_points
+
+    found: dict[str, Any] = {}
+    for point in entry_points(group=GROUP):
+        if point.name in found and found[point.name].value != point.value:
+            what = f"two packages define the detector {point.name!r}: {found[point.name].value} and {point.value}"
+            raise DetectorError(what, hint="uninstall one of them")
+        if point.name in _built_in():
+            what = f"{point.value} defines the detector {point.name!r}, which is built in"
+            raise DetectorError(what, hint="ask its authors for another name")
+        found[point.name] = point
+    return found
+
+
+def detector_names() -> list[str]:
+    """Return the names of all detectors, built-in ones first."""
+    return [*_built_in(), *sorted(_external())]
+
+
+def get_detector(name: str) -> Detector:
+    """Return a detector by name.
+
+    Raises
+    ------
+    DetectorError
+        If there is none of that name (names its nearest neighbours), or it cannot be imported.
+    """
+    place = _built_in().get(name)
+    if place is None:
+        external = _external()
+        if name not in external:
+            raise DetectorError.unknown("detector", name, detector_names())
+        place = external[name].value
+    module, _, attribute = place.partition(":")
+    try:
+        detector = getattr(importlib.import_module(module), attribute)
+    except (ImportError, AttributeError) as error:
+        what = f"cannot be loaded from {place!r}: {error}"
+        raise DetectorError(what, where=f"detector {name}") from error
+    if not isinstance(detector, Detector):
+        what = f"{place!r} is a {type(detector).__name__}, not a Detector"
+        raise DetectorError(what, where=f"detector {name}")
+    return detector
+
+
+def recognise(paths: Sequence[Path]) -> dict[str, list[Path]]:
+    """Return which detector takes which of some files for its own; files that none wants are left out."""
+    found: dict[str, list[Path]] = {}
+    detectors = [get_detector(name) for name in detector_names()]
+    for path in paths:
+        for detector in detectors:
+            if path.name.endswith(detector.suffixes) and detector.source_for(path) is not None:
+                found.setdefault(detector.name, []).append(path)
+                break
+    return found

@@ -1,0 +1,7 @@
+"""The detectors that come with the package, found by name and imported when they are asked for."""
+
+from __future__ import annotations
+
+BUILT_IN = {
+    "spinquest": "firstlight.detectors.spinquest:detector",
+}

@@ -1,0 +1,17 @@
+"""SpinQuest: drift chambers, hodoscopes and proportional tubes, from ROOT files to occupancies and verdicts."""
+
+from __future__ import annotations
+
+from firstlight.detector import Detector
+
+_HERE = "firstlight.detectors.spinquest"
+
+detector = Detector(
+    name="spinquest",
+    title="SpinQuest: drift chambers, hodoscopes, proportional tubes",
+    maturity="tried",
+    options=f"{_HERE}.options:Options",
+    sources=f"{_HERE}.source:SOURCES",
+    plan=f"{_HERE}.options:plan",
+    chain=f"{_HERE}.steps:CHAIN",
+)

@@ -1,0 +1,1 @@
+"""Run directories, provenance, configuration, execution and progress."""

@@ -1,0 +1,451 @@
+"""A detector's chain from raw files to a run directory.
+
+Looks at the inputs, reads them once for all steps that need it, makes the products that are not there yet
+under the same key, judges them, and writes figures, files of the original tool and the report.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pydantic
+
+from firstlight.errors import InputError, InputsRefusedError, UsageError
+from firstlight.run import provenance
+from firstlight.run.config import StrictModel, build
+from firstlight.run.execution import Executor
+from firstlight.run.progress import Progress
+from firstlight.run.reading import look, read_files, spans_of
+from firstlight.run.store import Run
+from firstlight.steps.step import Check, ChunkStep, Context, ProductStep, worst
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from firstlight.detector import Description, Detector, Plan
+    from firstlight.run.provenance import InputRecord
+    from firstlight.steps.step import Product, Step
+
+__all__ = ["Products", "Settings", "configuration_of", "process"]
+
+log = logging.getLogger("firstlight")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a chain is run; nothing here changes the products.
+
+    Parameters
+    ----------
+    executor : Executor
+        Where work is done.
+    progress : Progress
+        Where progress is shown.
+    force : bool
+        Make all products again.
+    allow_bad : int
+        So many refused inputs are tolerated.
+    plots : bool
+        Whether figures are drawn.
+    formats : tuple of str
+        ``"png"``, ``"pdf"``.
+    command : tuple of str
+        What was typed, for the record.
+    """
+
+    executor: Executor = field(default_factory=Executor)
+    progress: Progress = field(default_factory=Progress)
+    force: bool = False
+    allow_bad: int = 0
+    plots: bool = True
+    formats: tuple[str, ...] = ("png",)
+    command: tuple[str, ...] = ()
+
+
+class Products(dict[str, Any]):
+    """Values of products by name, read from the run directory when they are asked for."""
+
+    def __init__(self, run: Run) -> None:
+        super().__init__()
+        self.run = run
+
+    def __missing__(self, name: str) -> Product:
+        value = self[name] = self.run[name].value
+        return value
+
+    def __contains__(self, name: object) -> bool:
+        return super().__contains__(name) or name in self.run
+
+
+def configuration_of(detector: Detector) -> type[StrictModel]:
+    """Return the model of a detector's configuration file.
+
+    The options of the detector stand at the top, the parameters of each step in a table of its name.
+    """
+    options: type[StrictModel] = detector.load("options")
+    steps = {step.name: step for step in detector.load("chain")}
+    fields: dict[str, Any] = {
+        name: (step.parameters, pydantic.Field(default_factory=step.parameters, description=f"step {name}"))
+        for name, step in steps.items()
+        if step.parameters.model_fields
+    }
+    return pydantic.create_model(f"{detector.name}_configuration", __base__=options, **fields)
+
+
+def process(
+    detector: Detector,
+    paths: Sequence[Path],
+    output: Path,
+    configuration: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
+    *,
+    max_events: int | None = None,
+    where: str | Path | None = None,
+) -> Run:
+    """Run a detector's chain on some files and return the run.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whose chain.
+    paths : sequence of Path
+        Input files.
+    output : Path
+        Run directory; products that are there under the same key are kept.
+    configuration : mapping, optional
+        Options and step parameters as in a configuration file.
+    settings : Settings, optional
+        How to run.
+    max_events : int, optional
+        Events read at most, of the first files.
+    where : str or Path, optional
+        Where the configuration comes from, for messages.
+
+    Returns
+    -------
+    Run
+        Written and closed.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is wrong.
+    InputError
+        If no input can be used.
+    InputsRefusedError
+        If more inputs are refused than tolerated; the run is written all the same.
+    """
+    settings = settings or Settings()
+    config = build(configuration_of(detector), configuration or {}, where)
+    if not paths:
+        what = "no input file"
+        raise UsageError(what)
+    run = Run.create(output, detector.name)
+    with _logged(run.folder / "run.log"):
+        return _Chain(detector, run, config, settings).run_all(list(paths), max_events)
+
+
+@contextmanager
+def _logged(path: Path) -> Iterator[None]:
+    handler = logging.FileHandler(path, encoding="utf-8")
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
+    before = log.level
+    log.addHandler(handler)
+    log.setLevel(logging.DEBUG)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
+        log.removeHandler(handler)
+        handler.close()
+
+
+class _Chain:
+    """One execution of a chain; what its stages share."""
+
+    def __init__(self, detector: Detector, run: Run, config: StrictModel, settings: Settings) -> None:
+        self.detector = detector
+        self.run = run
+        self.config = config
+        self.settings = settings
+        self.steps: list[Step] = list(detector.load("chain"))
+        self.old_steps: dict[str, Any] = run.record.get("steps", {})
+        self.new_steps: dict[str, Any] = {}
+
+    def run_all(self, paths: list[Path], max_events: int | None) -> Run:
+        activity = provenance.activity(self.settings.command)
+        log.info("start %s on %d files", self.detector.name, len(paths))
+        descriptions, records = look(
+            paths, self.detector.load("sources"), self.settings.executor, self.settings.progress
+        )
+        usable = [found for found in descriptions if found is not None]
+        if not usable:
+            raise _nothing_usable(records)
+        plan: Plan = self.detector.load("plan")(self.config, usable)
+        records = [_refuse(record, plan.refused) for record in records]
+        files = unique_names([record.path for record in records])
+        self.context = Context(plan.channels, self.config, tuple(files), bool(plan.selection))
+        records = self.read(paths, descriptions, records, plan, max_events)
+        if all(record.status == "refused" for record in records):
+            raise _nothing_usable(records)
+        for step in self.steps:
+            if isinstance(step, ProductStep):
+                self.derive(step)
+        self.describe_run(activity, plan, records)
+        self.finish()
+        activity["ended"] = provenance.now()
+        self.run.save()
+        self.report()
+        refused = [record for record in records if record.status == "refused"]
+        if len(refused) > self.settings.allow_bad:
+            raise _too_many_refused(refused, len(records), self.run)
+        return self.run
+
+    # -- steps that read ---------------------------------------------------------------------------------
+
+    def read(
+        self,
+        paths: list[Path],
+        descriptions: list[Description | None],
+        records: list[InputRecord],
+        plan: Plan,
+        max_events: int | None,
+    ) -> list[InputRecord]:
+        used = [
+            [record.digest, name]
+            for record, name in zip(records, self.context.files, strict=True)
+            if record.status == "used"
+        ]
+        # options and channels count towards every key: steps see them through the context
+        common = [
+            self.option_values(),
+            plan.channels.name,
+            plan.channels.version,
+            len(plan.channels),
+            max_events,
+            used,
+        ]
+        wanted: list[tuple[ChunkStep, StrictModel]] = []
+        keys: dict[str, str] = {}
+        refused: dict[str, str] = {}
+        for step in self.steps:
+            if not isinstance(step, ChunkStep):
+                continue
+            parameters = self.parameters(step)
+            key = provenance.product_key(
+                step.name, step.version, [parameters.model_dump(mode="json"), common], []
+            )
+            keys[step.name] = key
+            if self.kept(step, key):
+                refused.update(self.new_steps[step.name].get("refused", {}))
+            else:
+                wanted.append((step, parameters))
+        if wanted:
+            names = {source.name: source for source in self.detector.load("sources")}
+            n_events = [
+                -1 if record.status != "used" or found is None else found.n_events
+                for found, record in zip(descriptions, records, strict=True)
+            ]
+            sources = [names[record.source] if record.status == "used" else None for record in records]
+            spans = spans_of(
+                paths, n_events, [source or next(iter(names.values())) for source in sources], max_events
+            )
+            start = time.monotonic()
+            reading = read_files(
+                spans,
+                {index: source for index, source in enumerate(sources) if source is not None},
+                wanted,
+                self.context,
+                selection=plan.selection,
+                executor=self.settings.executor,
+                progress=self.settings.progress,
+            )
+            seconds = time.monotonic() - start
+            log.info("read %d spans in %.2f s", len(spans), seconds)
+            names_of = dict(zip(map(str, paths), self.context.files, strict=True))
+            refused.update({names_of[path]: reason for path, reason in reading.refused.items()})
+            flow = [] if reading.cut_flow is None else reading.cut_flow.to_polars().to_dicts()
+            self.run.record["cut_flow"] = flow
+            for step, parameters in wanted:
+                if step.name in reading.partials:
+                    products = step.finish(reading.partials[step.name], parameters, self.context)
+                    self.keep(step, keys[step.name], parameters, products, seconds, refused=refused)
+        by_path = {str(path): refused.get(name) for path, name in zip(paths, self.context.files, strict=True)}
+        return [_refuse(record, {path: why for path, why in by_path.items() if why}) for record in records]
+
+    # -- steps on products -------------------------------------------------------------------------------
+
+    def derive(self, step: ProductStep) -> None:
+        missing = [name for name in step.needs if name not in self.run]
+        if missing:
+            log.info("step %s left out: it needs %s", step.name, ", ".join(missing))
+            return
+        parameters = self.parameters(step)
+        used = [str(self.run[name].provenance["key"]) for name in step.needs]
+        if step.inputs is not None:
+            used += [_digest_any(Path(path)) for path in step.inputs(parameters)]
+        plain = [parameters.model_dump(mode="json"), self.option_values()]
+        key = provenance.product_key(step.name, step.version, plain, used)
+        if self.kept(step, key):
+            return
+        start = time.monotonic()
+        products = step.run({name: self.run[name].value for name in step.needs}, parameters, self.context)
+        self.keep(step, key, parameters, products, time.monotonic() - start)
+
+    def parameters(self, step: Step) -> StrictModel:
+        found = getattr(self.config, step.name, None)
+        return found if isinstance(found, step.parameters) else step.parameters()
+
+    def option_values(self) -> dict[str, Any]:
+        # how things are drawn is a matter of the field `view` and of no product
+        names = set(self.detector.load("options").model_fields) - {"view"}
+        return {key: value for key, value in self.config.model_dump(mode="json").items() if key in names}
+
+    def kept(self, step: Step, key: str) -> bool:
+        entry = self.old_steps.get(step.name)
+        if self.settings.force or entry is None or entry["key"] != key:
+            return False
+        if not all(self.run.has(name, key) for name in entry["products"]):
+            return False
+        self.new_steps[step.name] = {**entry, "reused": True}
+        log.info("step %s: kept (key %s)", step.name, key)
+        return True
+
+    def keep(
+        self,
+        step: Step,
+        key: str,
+        parameters: StrictModel,
+        products: Mapping[str, Product],
+        seconds: float,
+        **more: Any,
+    ) -> None:
+        for name in self.old_steps.get(step.name, {}).get("products", []):
+            if name.split("/")[1] not in products:
+                self.run.drop(name)
+        names = [f"{step.name}/{product}" for product in products]
+        plain = parameters.model_dump(mode="json")
+        about = {"key": key, "wasGeneratedBy": step.name, "version": step.version, "parameters": plain}
+        for name, product in zip(names, products.values(), strict=True):
+            self.run.put(
+                name,
+                product,
+                {
+                    **about,
+                    "used": list(getattr(step, "needs", ())) if isinstance(step, ProductStep) else ["inputs"],
+                },
+            )
+        self.new_steps[step.name] = {
+            "version": step.version, "key": key, "parameters": plain, "products": names,
+            "seconds": round(seconds, 3), "reused": False, **more,
+        }  # fmt: skip
+        # the record is written after every step, so that a run that is killed carries on from here
+        self.run.record["steps"] = {**self.old_steps, **self.new_steps}
+        self.run.save()
+        log.info("step %s: %d products in %.2f s", step.name, len(names), seconds)
+
+    # -- judgement, figures, report ----------------------------------------------------------------------
+
+    def describe_run(self, activity: dict[str, Any], plan: Plan, records: list[InputRecord]) -> None:
+        record = self.run.record
+        for name in [name for name in self.run if name.split("/")[0] not in self.new_steps]:
+            self.run.drop(name)
+        record.update(
+            title=self.detector.title,
+            maturity=self.detector.maturity,
+            activity=activity,
+            configuration=self.config.model_dump(mode="json"),
+            channels={
+                "name": plan.channels.name,
+                "version": plan.channels.version,
+                "n_channels": len(plan.channels),
+                "layout": plan.channels.layout,
+            },
+            inputs=[entry.to_dict(self.run.folder) for entry in records],
+            steps=self.new_steps,
+            notes=list(plan.notes),
+        )
+
+    def finish(self) -> None:
+        products = Products(self.run)
+        record = self.run.record
+        checks: list[Check] = []
+        if self.detector.checks is not None:
+            checks = self.detector.load("checks")(products, self.context)
+        record["checks"] = [check.to_dict() for check in checks]
+        record["verdict"] = worst([check.verdict for check in checks])
+        if self.detector.summary is not None:
+            record["summary"] = self.detector.load("summary")(products, self.context)
+        record["exports"] = []
+        if self.detector.exports is not None:
+            written = self.detector.load("exports")(products, self.context, self.run.folder)
+            record["exports"] = [path.relative_to(self.run.folder).as_posix() for path in written]
+        if self.settings.plots:
+            self.draw(products)
+
+    def draw(self, products: Products) -> None:
+        from dataclasses import asdict
+
+        from firstlight.view.save import save_figures
+
+        if self.detector.tables is not None:
+            tables = self.detector.load("tables")(products, self.context)
+            self.run.record["tables"] = [asdict(table) for table in tables]
+        if self.detector.figures is not None:
+            figures = self.detector.load("figures")(products, self.context)
+            self.run.record["figures"] = save_figures(
+                figures, self.run.folder, self.settings.formats, self.settings.progress
+            )
+
+    def report(self) -> None:
+        from firstlight.view.report import write_report
+
+        if self.settings.plots:
+            write_report(self.run)
+
+
+def _digest_any(path: Path) -> str:
+    if path.is_dir():
+        path = path / "run.json"
+    return provenance.digest_file(path)
+
+
+def _refuse(record: InputRecord, refused: Mapping[str, str]) -> InputRecord:
+    from dataclasses import replace
+
+    reason = refused.get(record.path)
+    return record if reason is None else replace(record, status="refused", reason=reason)
+
+
+def unique_names(paths: Sequence[str]) -> list[str]:
+    """Return short names of files: the base name, or with as much of the folder as tells them apart."""
+    names = [Path(path).name for path in paths]
+    repeated = {name for name in names if names.count(name) > 1}
+    if not repeated:
+        return names
+    common = os.path.commonpath([str(Path(path).absolute().parent) for path in paths])
+    return [
+        os.path.relpath(Path(path).absolute(), common) if Path(path).name in repeated else Path(path).name
+        for path in paths
+    ]
+
+
+def _nothing_usable(records: Sequence[InputRecord]) -> InputError:
+    reasons = "".join(f"\n  {record.path}: {record.reason}" for record in records[:20])
+    more = f"\n  ... and {len(records) - 20} more" if len(records) > 20 else ""
+    what = f"none of {len(records)} input files can be used:{reasons}{more}"
+    return InputError(what)
+
+
+def _too_many_refused(refused: Sequence[InputRecord], total: int, run: Run) -> InputsRefusedError:
+    reasons = "".join(f"\n  {record.path}: {record.reason}" for record in refused[:20])
+    what = f"{len(refused)} of {total} input files were refused, the others are in {run.folder}:{reasons}"
+    error = InputsRefusedError(what, hint=f"--allow-bad {len(refused)} to tolerate them")
+    error.run = run
+    return error

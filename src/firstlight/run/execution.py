@@ -1,0 +1,169 @@
+"""Where work is done: here, in other processes, or on a Dask cluster.
+
+One contract for all three: a module-level function, a list of tasks, and the results in the order of the
+tasks. A task that fails is tried once more, then its error takes the place of its result, so that one bad
+file never stops the others. What is bad about an input (`InputError`) is not tried again.
+"""
+
+from __future__ import annotations
+
+import os
+import traceback
+from collections import deque
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from firstlight.errors import InputError, MissingExtraError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+__all__ = ["Executor", "Failure"]
+
+_ONE_THREAD = (
+    "POLARS_MAX_THREADS",
+    "NUMBA_NUM_THREADS",
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+)
+
+
+@dataclass(frozen=True)
+class Failure:
+    """The error of a task, in place of its result.
+
+    Parameters
+    ----------
+    error : Exception
+        What went wrong.
+    trace : str
+        Where, for the log.
+    """
+
+    error: Exception
+    trace: str
+
+
+@dataclass(frozen=True)
+class Executor:
+    """How tasks are run.
+
+    Parameters
+    ----------
+    jobs : int
+        Number of processes; 1 means this one.
+    dask : str, optional
+        Address of a Dask scheduler (``tcp://host:8786``); takes precedence over `jobs`.
+    retries : int
+        How often a failed task is tried again.
+    """
+
+    jobs: int = 1
+    dask: str | None = None
+    retries: int = 1
+
+    def __post_init__(self) -> None:
+        if self.jobs < 1:
+            what = f"number of jobs must be at least 1, not {self.jobs}"
+            raise UsageError(what)
+
+    def map(
+        self,
+        function: Callable[[Any], Any],
+        tasks: Sequence[Any],
+        done: Callable[[Any], None] | None = None,
+    ) -> Iterator[Any]:
+        """Yield the result of each task, or its `Failure`, in the order of the tasks.
+
+        Parameters
+        ----------
+        function : callable
+            Module-level, so that other processes can import it.
+        tasks : sequence
+            Its arguments, one at a time; picklable.
+        done : callable, optional
+            Called with each task when its result is taken.
+        """
+        if self.dask is not None:
+            results = self._on_dask(function, tasks)
+        elif self.jobs > 1 and len(tasks) > 1:
+            results = self._in_processes(function, tasks)
+        else:
+            results = (_guarded(function, task, self.retries) for task in tasks)
+        for task, result in zip(tasks, results, strict=True):
+            if done is not None:
+                done(task)
+            yield result
+
+    def _in_processes(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+        from concurrent.futures import ProcessPoolExecutor
+        from concurrent.futures.process import BrokenProcessPool
+        from multiprocessing import get_context
+
+        workers = min(self.jobs, len(tasks))
+        with one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+            # only a few results are held at a time: partial results of a long run would not all fit
+            waiting: deque[Any] = deque()
+            rest = iter(tasks)
+            for task in rest:
+                waiting.append(pool.submit(_guarded, function, task, self.retries))
+                if len(waiting) >= 2 * workers:
+                    break
+            try:
+                while waiting:
+                    result = waiting.popleft().result()
+                    for task in rest:
+                        waiting.append(pool.submit(_guarded, function, task, self.retries))
+                        break
+                    yield result
+            except BrokenProcessPool as error:
+                what = "a worker process died"
+                raise UsageError(what, hint="fewer --jobs: it may have run out of memory") from error
+
+    def _on_dask(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
+        try:
+            from distributed import Client
+        except ImportError:
+            package, extra = "distributed", "dask"
+            raise MissingExtraError(package, extra) from None
+        try:
+            client: Any = Client(self.dask, timeout="20s", set_as_default=False)  # type: ignore[no-untyped-call]
+        except (OSError, ValueError) as error:
+            what = f"no Dask scheduler answers: {error}"
+            raise UsageError(what, where=self.dask, hint="start one with: dask scheduler") from error
+        with client:
+            if not client.scheduler_info()["workers"]:
+                client.wait_for_workers(1, timeout=60)
+            futures = [client.submit(_guarded, function, task, self.retries, pure=False) for task in tasks]
+            for future in futures:
+                yield future.result()
+                future.release()
+
+
+def _guarded(function: Callable[[Any], Any], task: Any, retries: int) -> Any:
+    for attempt in range(retries + 1):
+        try:
+            return function(task)
+        except InputError as error:
+            return Failure(error, traceback.format_exc())
+        except Exception as error:  # noqa: BLE001  (reported in place of the result, never lost)
+            if attempt == retries:
+                return Failure(error, traceback.format_exc())
+    return None
+
+
+@contextmanager
+def one_thread_each() -> Iterator[None]:
+    """Let processes started inside use one kernel thread each."""
+    before = {name: os.environ.get(name) for name in _ONE_THREAD}
+    os.environ.update(dict.fromkeys(_ONE_THREAD, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value

@@ -1,0 +1,271 @@
+"""One pass over the input files for any number of steps.
+
+Every file is cut into spans, every span is read once with the columns that all steps need together, and
+the partial results are merged in the order of the spans. The division into spans does not depend on how
+many processes there are, so that one process and a cluster give the same result bit for bit.
+"""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from functools import reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firstlight.data.schema import Chunk, Span, merge_columns
+from firstlight.data.select import CutFlow, Selection
+from firstlight.errors import InputError
+from firstlight.run.execution import Executor, Failure
+from firstlight.run.provenance import InputRecord, digest_file
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+    from firstlight.detector import Description, Source
+    from firstlight.run.config import StrictModel
+    from firstlight.run.progress import Progress
+    from firstlight.steps.step import ChunkStep, Context
+
+__all__ = ["Reading", "look", "read_files", "reduce_chunks"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class Reading:
+    """What one pass over the files gave.
+
+    Parameters
+    ----------
+    partials : mapping of str to any
+        By step, the merged partial result; a step is missing if no file could be used.
+    cut_flow : CutFlow or None
+        None if there were no cuts or no data.
+    refused : mapping of str to str
+        Files that failed while they were read, with the reason. Nothing of them is in the partials.
+    """
+
+    partials: Mapping[str, Any]
+    cut_flow: CutFlow | None
+    refused: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class _Task:
+    span: Span
+    source: Source
+    steps: tuple[tuple[ChunkStep, StrictModel], ...]
+    selection: Selection
+    context: Context
+    chunk_events: int | None
+
+
+def look(
+    paths: Sequence[Path], sources: Sequence[Source], executor: Executor, progress: Progress
+) -> tuple[list[Description | None], list[InputRecord]]:
+    """Return what each file holds, and the record of each.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        The files.
+    sources : sequence of Source
+        Asked in order; the first that takes a file for its own describes it. If none does, the last one
+        says what is wrong with it.
+    executor, progress
+        How, and where it is shown.
+
+    Returns
+    -------
+    descriptions : list of Description or None
+        None for a refused file.
+    records : list of InputRecord
+        One per file.
+    """
+    descriptions: list[Description | None] = []
+    records = []
+    tasks = [(path, tuple(sources)) for path in paths]
+    with progress.bar("looking", len(tasks), "files") as advance:
+        for (path, _), result in zip(tasks, executor.map(_describe, tasks), strict=True):
+            advance(1, path.name)
+            size = path.stat().st_size if path.exists() else 0
+            if isinstance(result, Failure):
+                descriptions.append(None)
+                records.append(InputRecord(str(path), "refused", _reason(result), size))
+                log.warning("refused %s: %s", path, _reason(result))
+                log.debug("%s", result.trace)
+                continue
+            found, digest = result
+            descriptions.append(found)
+            records.append(
+                InputRecord(
+                    str(path), "used", "", size, digest, found.n_events, found.source, found.kind,
+                    found.conditions, found.notes,
+                )
+            )  # fmt: skip
+    return descriptions, records
+
+
+def _describe(task: tuple[Path, tuple[Source, ...]]) -> tuple[Description, str]:
+    path, sources = task
+    digest = digest_file(path)
+    source = next((source for source in sources if source.sniff(path)), sources[-1])
+    return source.describe(path), digest
+
+
+def _reason(failure: Failure) -> str:
+    error = failure.error
+    if isinstance(error, InputError):
+        return error.what if error.hint is None else f"{error.what} (try: {error.hint})"
+    return f"{type(error).__name__}: {error}"
+
+
+def reduce_chunks(
+    chunks: Iterable[Chunk],
+    steps: Sequence[tuple[ChunkStep, StrictModel]],
+    context: Context,
+    selection: Selection = Selection(),  # noqa: B008  (frozen)
+) -> tuple[dict[str, Any], CutFlow | None]:
+    """Return the partial result of each step over some chunks, and the cut flow.
+
+    Parameters
+    ----------
+    chunks : iterable of Chunk
+        In order; one is held at a time.
+    steps : sequence of (ChunkStep, StrictModel)
+        Steps with their parameters.
+    context : Context
+        What the steps may know.
+    selection : Selection
+        Applied to each chunk first.
+    """
+    partials: dict[str, Any] = {}
+    flow: CutFlow | None = None
+    for chunk in chunks:
+        data = chunk
+        if selection:
+            data, counted = selection.apply(chunk)
+            flow = counted if flow is None else flow + counted
+        for step, parameters in steps:
+            partial = step.map(data, parameters, context)
+            partials[step.name] = (
+                step.merge(partials[step.name], partial) if step.name in partials else partial
+            )
+    return partials, flow
+
+
+def _run_task(task: _Task) -> tuple[dict[str, Any], CutFlow | None]:
+    columns = merge_columns(
+        [step.needs(parameters) for step, parameters in task.steps] + [task.selection.needs()]
+    )
+    chunks = task.source.read(task.span, columns, task.context.channels, chunk_events=task.chunk_events)
+    return reduce_chunks(chunks, task.steps, task.context, task.selection)
+
+
+def _with_links(columns: Mapping[str, tuple[str, ...]], source: Source) -> dict[str, tuple[str, ...]]:
+    """Return the columns with those that tie hits to events, so that a cut on one reaches the other."""
+    linked = {
+        table: ("event",)
+        for table in columns
+        if table in source.schemas and "event" in source.schemas[table].names
+    }
+    if "events" in source.schemas and "n_hits" in source.schemas["events"].names:
+        linked["events"] = ("n_hits",)
+    return merge_columns([columns, linked])
+
+
+def spans_of(
+    paths: Sequence[Path], n_events: Sequence[int], sources: Sequence[Source], limit: int | None
+) -> list[Span]:
+    """Return the spans of some files.
+
+    Parameters
+    ----------
+    paths, n_events, sources : sequence
+        One entry a file; a file with -1 events is left out.
+    limit : int, optional
+        Events read at most, of the first files.
+    """
+    spans = []
+    left = limit
+    for index, (path, size, source) in enumerate(zip(paths, n_events, sources, strict=True)):
+        if size < 0 or left == 0:
+            continue
+        stop = size if left is None else min(size, left)
+        left = None if left is None else left - stop
+        step = source.span_events or max(stop, 1)
+        starts = range(0, max(stop, 1), step)
+        spans += [Span(str(path), index, start, min(start + step, stop)) for start in starts]
+    return spans
+
+
+def read_files(
+    spans: Sequence[Span],
+    sources: Mapping[int, Source],
+    steps: Sequence[tuple[ChunkStep, StrictModel]],
+    context: Context,
+    *,
+    selection: Selection = Selection(),  # noqa: B008  (frozen)
+    executor: Executor,
+    progress: Progress,
+    chunk_events: int | None = None,
+) -> Reading:
+    """Read files once for several steps.
+
+    Parameters
+    ----------
+    spans : sequence of Span
+        What to read; spans of one file stand together.
+    sources : mapping of int to Source
+        By the `index` of a span.
+    steps : sequence of (ChunkStep, StrictModel)
+        Steps with their parameters.
+    context : Context
+        What the steps may know.
+    selection : Selection
+        Cuts.
+    executor, progress
+        How, and where it is shown.
+    chunk_events : int, optional
+        Events per chunk; the source chooses by default.
+
+    Returns
+    -------
+    Reading
+        A file of which one span fails is left out whole, and named.
+    """
+    tasks = [
+        _Task(span, sources[span.index], tuple(steps), selection, context, chunk_events) for span in spans
+    ]
+    by_file: dict[int, list[tuple[dict[str, Any], CutFlow | None]]] = {}
+    refused: dict[str, str] = {}
+    total: tuple[dict[str, Any], CutFlow | None] = ({}, None)
+    merges = {step.name: step.merge for step, _ in steps}
+    with progress.bar("reading", sum(span.stop - span.start for span in spans), "events") as advance:
+        following = [*(task.span.index for task in tasks[1:]), -1]
+        for task, result, after in zip(tasks, executor.map(_run_task, tasks), following, strict=True):
+            span = task.span
+            advance(span.stop - span.start, Path(span.path).name)
+            if isinstance(result, Failure):
+                refused.setdefault(span.path, _reason(result))
+                log.warning("refused %s: %s", span.path, _reason(result))
+                log.debug("%s", result.trace)
+            by_file.setdefault(span.index, []).append(({}, None) if isinstance(result, Failure) else result)
+            if after != span.index:
+                parts = by_file.pop(span.index)
+                if span.path not in refused:
+                    total = reduce(lambda a, b: _merge(a, b, merges), parts, total)
+    return Reading(*total, refused)
+
+
+def _merge(
+    one: tuple[dict[str, Any], CutFlow | None],
+    other: tuple[dict[str, Any], CutFlow | None],
+    merges: Mapping[str, Any],
+) -> tuple[dict[str, Any], CutFlow | None]:
+    partials = dict(one[0])
+    for name, partial in other[0].items():
+        partials[name] = merges[name](partials[name], partial) if name in partials else partial
+    flows = [flow for flow in (one[1], other[1]) if flow is not None]
+    return partials, reduce(lambda a, b: a + b, flows) if flows else None

@@ -1,0 +1,396 @@
+"""The run directory.
+
+``run.json`` says what was run, on what, with what result; ``products/<step>/<product>`` holds tables as
+Parquet, blocks and histogram cubes as HDF5. Every file is written to a temporary name and renamed, and
+carries the key of its product inside, so that a killed run leaves either the old product or the new one
+and never passes one for the other. No path in it is absolute: a run directory can be moved and opened.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import tempfile
+from collections.abc import Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from firstlight.data.cube import HistogramCube
+from firstlight.data.schema import Block, Column, Table, TableSchema
+from firstlight.errors import StoreError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import hist
+    import polars as pl
+    from numpy.typing import NDArray
+
+    from firstlight.steps.step import Product
+
+__all__ = ["Run", "StoredProduct", "atomic", "open_run", "write_json", "write_text"]
+
+FORMAT = "firstlight-run"
+FORMAT_VERSION = 1
+_NAME = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
+
+
+@contextmanager
+def atomic(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends well.
+
+    The content is flushed to the disk before the rename, so that after a crash either the old or the
+    whole new file stands there.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+    os.close(handle)
+    temporary = Path(name)
+    try:
+        yield temporary
+        with temporary.open("rb+") as stream:
+            os.fsync(stream.fileno())
+        umask = os.umask(0)
+        os.umask(umask)
+        temporary.chmod(0o666 & ~umask)
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path, text: str) -> Path:
+    """Write a text file atomically."""
+    with atomic(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+    return path
+
+
+def write_json(path: Path, content: Any, indent: int | None = 1) -> Path:
+    """Write a JSON file atomically."""
+    return write_text(path, json.dumps(content, indent=indent, default=_plain, allow_nan=False) + "\n")
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, np.generic):
+        return value.item()
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, Path):
+        return value.as_posix()
+    if hasattr(value, "to_dict"):
+        return value.to_dict()
+    what = f"{type(value).__name__} cannot be written as JSON"
+    raise TypeError(what)
+
+
+@dataclass(frozen=True)
+class StoredProduct:
+    """A product in a run directory, read when it is asked for.
+
+    Parameters
+    ----------
+    name : str
+        ``"step/product"``.
+    path : Path
+        The file.
+    provenance : mapping
+        Step, version, parameters, key, what was used.
+    """
+
+    name: str
+    path: Path
+    provenance: Mapping[str, Any]
+
+    @cached_property
+    def value(self) -> Product:
+        """The table, block or histogram cube.
+
+        Raises
+        ------
+        StoreError
+            If the file is missing or damaged.
+        """
+        if not self.path.is_file():
+            what = "file of the product is missing"
+            raise StoreError(what, where=self.path, hint="run the command again with --force")
+        try:
+            return _read(self.path)[0]
+        except (OSError, KeyError, ValueError, RuntimeError) as error:
+            what = f"cannot be read: {error}"
+            raise StoreError(what, where=self.path, hint="run the command again with --force") from error
+
+    def to_polars(self) -> pl.DataFrame:
+        """Return a table as a polars frame."""
+        if isinstance(self.value, Table):
+            return self.value.frame
+        what = f"is a {type(self.value).__name__}, not a table"
+        raise StoreError(what, where=self.name, hint="use .to_numpy() or .to_hist()")
+
+    def to_numpy(self) -> NDArray[Any]:
+        """Return the values of a block, or the counts of a histogram without underflow and overflow."""
+        if isinstance(self.value, Block):
+            return self.value.values
+        if isinstance(self.value, HistogramCube):
+            return self.value.values
+        what = "is a table, not an array"
+        raise StoreError(what, where=self.name, hint="use .to_polars()")
+
+    def to_hist(self) -> hist.Hist[Any]:
+        """Return a histogram cube as a `hist.Hist`."""
+        if isinstance(self.value, HistogramCube):
+            return self.value.to_hist()
+        what = f"is a {type(self.value).__name__}, not a histogram"
+        raise StoreError(what, where=self.name, hint="use .to_polars() or .to_numpy()")
+
+    def __repr__(self) -> str:
+        return f"StoredProduct({self.name!r}, {self.path.name}, key {self.provenance.get('key', '')})"
+
+
+class Run(Mapping[str, StoredProduct]):
+    """A run directory: a mapping of product names to products.
+
+    Parameters
+    ----------
+    folder : Path
+        The directory.
+    record : dict
+        The content of ``run.json``.
+    """
+
+    def __init__(self, folder: Path, record: dict[str, Any]) -> None:
+        self.folder = folder
+        self.record = record
+
+    @classmethod
+    def create(cls, folder: Path | str, detector: str) -> Run:
+        """Return a run in a new directory, or in one that is there, whose products are kept.
+
+        Raises
+        ------
+        StoreError
+            If the directory cannot be written, is a file, or belongs to another detector.
+        """
+        folder = Path(folder)
+        try:
+            folder.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            what = f"cannot be made a run directory: {error.strerror}"
+            raise StoreError(what, where=folder, hint="another --output") from error
+        record: dict[str, Any] = {"format": FORMAT, "format_version": FORMAT_VERSION, "products": {}}
+        if (folder / "run.json").exists():
+            record = cls.open(folder).record
+            if record.get("detector", detector) != detector:
+                what = f"is a run of the detector {record['detector']!r}, not {detector!r}"
+                raise StoreError(what, where=folder, hint="another --output")
+        record["detector"] = detector
+        return cls(folder, record)
+
+    @classmethod
+    def open(cls, folder: Path | str) -> Run:
+        """Return a run that was written before.
+
+        Raises
+        ------
+        StoreError
+            If there is none, or it is damaged, or of a newer version of the package.
+        """
+        folder = Path(folder)
+        if folder.name == "run.json":
+            folder = folder.parent
+        path = folder / "run.json"
+        if not path.is_file():
+            runs = sorted(found.parent.name for found in folder.glob("*/run.json")) if folder.is_dir() else []
+            what = "is not a run directory (it has no run.json)"
+            raise StoreError(what, where=folder, known=runs or None)
+        try:
+            record = json.loads(path.read_text(encoding="utf-8"))
+        except (UnicodeDecodeError, ValueError) as error:
+            what = f"is damaged: {error}"
+            raise StoreError(what, where=path) from error
+        if not isinstance(record, dict) or record.get("format") != FORMAT:
+            what = "is not the record of a run"
+            raise StoreError(what, where=path)
+        if record.get("format_version", 0) > FORMAT_VERSION:
+            what = (
+                f"was written in format {record['format_version']}, this version reads up to {FORMAT_VERSION}"
+            )
+            raise StoreError(what, where=path, hint="python -m pip install --upgrade firstlight")
+        return cls(folder, record)
+
+    def save(self) -> None:
+        """Write ``run.json``."""
+        write_json(self.folder / "run.json", self.record)
+
+    def __getitem__(self, name: str) -> StoredProduct:
+        entry = self.record["products"].get(name)
+        if entry is None:
+            raise StoreError.unknown("product", name, self.record["products"], where=self.folder)
+        return StoredProduct(name, self.folder / entry["file"], entry)
+
+    def __contains__(self, name: object) -> bool:
+        return name in self.record["products"]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.record["products"])
+
+    def __len__(self) -> int:
+        return len(self.record["products"])
+
+    def __repr__(self) -> str:
+        return f"Run({str(self.folder)!r}, {self.record.get('detector')}, {len(self)} products)"
+
+    def _repr_html_(self) -> str:
+        rows = "".join(f"<tr><td>{name}</td><td>{entry['kind']}</td></tr>" for name, entry in self._entries())
+        return (
+            f"<table><caption>{self.record.get('detector')} run in {self.folder.name}</caption>{rows}</table>"
+        )
+
+    def _entries(self) -> list[tuple[str, dict[str, Any]]]:
+        return list(self.record["products"].items())
+
+    def has(self, name: str, key: str) -> bool:
+        """Return whether a product is there, whole, and has a key."""
+        entry = self.record["products"].get(name)
+        if entry is None or entry["key"] != key:
+            return False
+        path = self.folder / entry["file"]
+        try:
+            # run.json and the product are two files: only the key inside the product tells what it is
+            return path.is_file() and _stored_key(path) == key
+        except (OSError, KeyError, ValueError, RuntimeError):
+            return False
+
+    def put(self, name: str, product: Product, provenance: Mapping[str, Any]) -> None:
+        """Write a product and its record.
+
+        Parameters
+        ----------
+        name : str
+            ``"step/product"``, of lower-case letters, digits and underscores.
+        product : Table, Block or HistogramCube
+            What to write.
+        provenance : mapping
+            With at least ``key``.
+        """
+        if not _NAME.fullmatch(name):
+            what = (
+                f"product name {name!r} must be step/product, of lower-case letters, digits and underscores"
+            )
+            raise StoreError(what)
+        suffix = ".parquet" if isinstance(product, Table) else ".h5"
+        path = self.folder / "products" / f"{name}{suffix}"
+        with atomic(path) as temporary:
+            _write(temporary, product, str(provenance["key"]))
+        kind = {Table: "table", Block: "block", HistogramCube: "histogram"}[type(product)]
+        file = path.relative_to(self.folder).as_posix()
+        self.record["products"][name] = {**provenance, "file": file, "kind": kind}
+
+    def drop(self, name: str) -> None:
+        """Forget a product and remove its file."""
+        entry = self.record["products"].pop(name, None)
+        if entry is not None:
+            (self.folder / entry["file"]).unlink(missing_ok=True)
+
+
+def open_run(path: Path | str) -> Run:
+    """Return a run directory as a mapping of product names to products.
+
+    Parameters
+    ----------
+    path : Path or str
+        The directory, or its ``run.json``.
+
+    Raises
+    ------
+    StoreError
+        If it is not a run directory; names those beside it.
+
+    Examples
+    --------
+    >>> run = open_run("QTracker_Station_Occupancies")    # doctest: +SKIP
+    >>> run["occupancy/cells"].to_polars()                # doctest: +SKIP
+    """
+    return Run.open(path)
+
+
+def _write(path: Path, product: Product, key: str) -> None:
+    if isinstance(product, Table):
+        columns = [
+            {"name": c.name, "unit": c.unit, "description": c.description} for c in product.schema.columns
+        ]
+        schema = {"name": product.schema.name, "description": product.schema.description, "columns": columns}
+        product.frame.write_parquet(
+            path, metadata={"firstlight_key": key, "firstlight_schema": json.dumps(schema)}
+        )
+        return
+    import h5py
+
+    with h5py.File(path, "w") as file:
+        file.attrs["firstlight_key"] = key
+        if isinstance(product, HistogramCube):
+            import uhi.io.hdf5
+
+            uhi.io.hdf5.write(file.create_group("histogram"), product.to_uhi(), compression_opts=1)  # type: ignore[arg-type]
+            return
+        data = file.create_dataset("block", data=product.values, compression="gzip", compression_opts=1)
+        data.attrs["axes"] = list(product.axes)
+        data.attrs["unit"] = product.unit
+        data.attrs["description"] = product.description
+        for axis, values in product.coordinates.items():
+            file.create_dataset(f"coordinates/{axis}", data=_storable(values))
+
+
+def _storable(values: Any) -> Any:
+    array = np.asarray(values)
+    return [str(value) for value in values] if array.dtype.kind in "UO" else array
+
+
+def _read(path: Path) -> tuple[Product, str]:
+    import polars as pl
+
+    if path.suffix == ".parquet":
+        metadata = pl.read_parquet_metadata(path)
+        frame = pl.read_parquet(path)
+        content = json.loads(metadata["firstlight_schema"])
+        columns = tuple(
+            Column(c["name"], frame.schema[c["name"]], c["description"], c["unit"], nullable=True)
+            for c in content["columns"]
+        )
+        schema = TableSchema(content["name"], columns, content["description"])
+        return Table(frame, schema), metadata["firstlight_key"]
+    import h5py
+
+    with h5py.File(path) as file:
+        key = str(file.attrs["firstlight_key"])
+        if "histogram" in file:
+            import uhi.io.hdf5
+
+            return HistogramCube.from_uhi(dict(uhi.io.hdf5.read(file["histogram"]))), key
+        data = file["block"]
+        coordinates = {
+            axis: _plain_labels(values[()]) for axis, values in file.get("coordinates", {}).items()
+        }
+        axes = tuple(str(axis) for axis in data.attrs["axes"])
+        block = Block(data[()], axes, data.attrs["unit"], data.attrs["description"], coordinates)
+        return block, key
+
+
+def _plain_labels(values: NDArray[Any]) -> Any:
+    return [value.decode() for value in values] if values.dtype.kind in "SO" else values
+
+
+def _stored_key(path: Path) -> str:
+    if path.suffix == ".parquet":
+        import polars as pl
+
+        return pl.read_parquet_metadata(path)["firstlight_key"]
+    import h5py
+
+    with h5py.File(path) as file:
+        return str(file.attrs["firstlight_key"])

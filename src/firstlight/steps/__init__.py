@@ -1,0 +1,1 @@
+"""What more than one detector needs: occupancy, trend, comparison, outliers."""
