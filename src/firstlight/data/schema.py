@@ -16,7 +16,7 @@ import polars as pl
 from firstlight.errors import SchemaError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -75,6 +75,11 @@ class TableSchema:
     def names(self) -> list[str]:
         """Column names in order."""
         return [column.name for column in self.columns]
+
+    @property
+    def dtypes(self) -> dict[str, Any]:
+        """Types by column, in order."""
+        return {column.name: column.dtype for column in self.columns}
 
     def column(self, name: str) -> Column:
         """Return one column.
@@ -155,6 +160,22 @@ class Table:
             {name: pl.Series(name, array, dtype=schema.column(name).dtype) for name, array in arrays.items()}
         )
         return cls(frame, schema)
+
+    @classmethod
+    def from_rows(cls, schema: TableSchema, rows: Sequence[Mapping[str, Any]]) -> Table:
+        """Return a table made of one mapping per row."""
+        return cls(pl.DataFrame(list(rows), schema=schema.dtypes), schema)
+
+    @classmethod
+    def from_frame(cls, schema: TableSchema, frame: pl.DataFrame) -> Table:
+        """Return a table with the columns of the schema, cast to its types, NaN as null."""
+        columns = [
+            pl.col(column.name).cast(column.dtype).fill_nan(None)
+            if column.dtype.is_float()
+            else pl.col(column.name).cast(column.dtype)
+            for column in schema.columns
+        ]
+        return cls(frame.select(columns), schema)
 
     def __len__(self) -> int:
         return self.frame.height

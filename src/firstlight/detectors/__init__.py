@@ -5,3 +5,8 @@ from __future__ import annotations
 BUILT_IN = {
     "spinquest": "firstlight.detectors.spinquest:detector",
 }
+
+# for the help text, which imports nothing
+TITLES = {
+    "spinquest": "Drift chambers, hodoscopes, proportional tubes: occupancies, verdicts, event displays.",
+}

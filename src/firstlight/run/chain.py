@@ -14,13 +14,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import polars as pl
 import pydantic
 
+from firstlight.data.channels import ChannelMap
+from firstlight.data.schema import Column, Table, TableSchema
+from firstlight.detector import get_detector
 from firstlight.errors import InputError, InputsRefusedError, UsageError
 from firstlight.run import provenance
 from firstlight.run.config import StrictModel, build
 from firstlight.run.execution import Executor
 from firstlight.run.progress import Progress
+from firstlight.run.provenance import InputRecord
 from firstlight.run.reading import look, read_files, spans_of
 from firstlight.run.store import Run
 from firstlight.steps.step import Check, ChunkStep, Context, ProductStep, worst
@@ -29,7 +34,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
     from firstlight.detector import Description, Detector, Plan
-    from firstlight.run.provenance import InputRecord
     from firstlight.steps.step import Product, Step
 
 __all__ = ["Products", "Settings", "configuration_of", "process"]
@@ -194,18 +198,63 @@ class _Chain:
         records = self.read(paths, descriptions, records, plan, max_events)
         if all(record.status == "refused" for record in records):
             raise _nothing_usable(records)
-        for step in self.steps:
-            if isinstance(step, ProductStep):
-                self.derive(step)
-        self.describe_run(activity, plan, records)
-        self.finish()
-        activity["ended"] = provenance.now()
-        self.run.save()
-        self.report()
+        self.complete(activity, plan.channels, plan.notes, records)
         refused = [record for record in records if record.status == "refused"]
         if len(refused) > self.settings.allow_bad:
             raise _too_many_refused(refused, len(records), self.run)
         return self.run
+
+    def complete(
+        self,
+        activity: dict[str, Any],
+        channels: ChannelMap,
+        notes: Sequence[str],
+        records: list[InputRecord],
+    ) -> None:
+        """Do all that follows the reading."""
+        self.keep_channels(channels)
+        for step in self.steps:
+            if isinstance(step, ProductStep):
+                self.derive(step)
+        self.describe_run(activity, channels, notes, records)
+        self.finish()
+        activity["ended"] = provenance.now()
+        self.run.save()
+        self.report()
+
+    def run_imported(self, path: Path, plan: Plan, products: Mapping[str, Product]) -> Run:
+        """Keep products that were made elsewhere, and do all that follows the reading."""
+        activity = provenance.activity(self.settings.command)
+        digest = provenance.digest_file(path)
+        records = [InputRecord(str(path), "used", "", path.stat().st_size, digest, kind="imported")]
+        self.context = Context(plan.channels, self.config, (path.name,), cut=True)
+        for name, product in products.items():
+            step, _, part = name.partition("/")
+            key = provenance.product_key(step, 0, [self.option_values(), plan.channels.version], [digest])
+            self.run.put(
+                name, product, {"key": key, "wasGeneratedBy": f"import of {path.name}", "used": ["inputs"]}
+            )
+            entry = self.new_steps.setdefault(
+                step, {"version": 0, "key": key, "parameters": {}, "products": []}
+            )
+            entry["products"].append(f"{step}/{part}")
+        self.run.record["cut_flow"] = []
+        self.complete(activity, plan.channels, plan.notes, records)
+        return self.run
+
+    def keep_channels(self, channels: ChannelMap) -> None:
+        """Keep the channel map with the products, so that the run can be read without its inputs."""
+        tables = {"map": channels.frame, "groups": channels.groups}
+        key = provenance.product_key("channels", 1, [channels.name, channels.version, len(channels)], [])
+        about = {"key": key, "wasGeneratedBy": "channels", "version": 1, "parameters": {}, "used": []}
+        for name, frame in tables.items():
+            if frame.height:
+                columns = tuple(
+                    Column(column, dtype, "", nullable=True) for column, dtype in frame.schema.items()
+                )
+                self.run.put(f"channels/{name}", Table(frame, TableSchema(f"channel {name}", columns)), about)
+        names = [f"channels/{name}" for name, frame in tables.items() if frame.height]
+        self.new_steps["channels"] = {"version": 1, "key": key, "parameters": {}, "products": names}
 
     # -- steps that read ---------------------------------------------------------------------------------
 
@@ -287,7 +336,8 @@ class _Chain:
             log.info("step %s left out: it needs %s", step.name, ", ".join(missing))
             return
         parameters = self.parameters(step)
-        used = [str(self.run[name].provenance["key"]) for name in step.needs]
+        there = [*step.needs, *(name for name in step.uses if name in self.run)]
+        used = [str(self.run[name].provenance["key"]) for name in there]
         if step.inputs is not None:
             used += [_digest_any(Path(path)) for path in step.inputs(parameters)]
         plain = [parameters.model_dump(mode="json"), self.option_values()]
@@ -295,7 +345,7 @@ class _Chain:
         if self.kept(step, key):
             return
         start = time.monotonic()
-        products = step.run({name: self.run[name].value for name in step.needs}, parameters, self.context)
+        products = step.run({name: self.run[name].value for name in there}, parameters, self.context)
         self.keep(step, key, parameters, products, time.monotonic() - start)
 
     def parameters(self, step: Step) -> StrictModel:
@@ -352,7 +402,13 @@ class _Chain:
 
     # -- judgement, figures, report ----------------------------------------------------------------------
 
-    def describe_run(self, activity: dict[str, Any], plan: Plan, records: list[InputRecord]) -> None:
+    def describe_run(
+        self,
+        activity: dict[str, Any],
+        channels: ChannelMap,
+        notes: Sequence[str],
+        records: list[InputRecord],
+    ) -> None:
         record = self.run.record
         for name in [name for name in self.run if name.split("/")[0] not in self.new_steps]:
             self.run.drop(name)
@@ -362,14 +418,17 @@ class _Chain:
             activity=activity,
             configuration=self.config.model_dump(mode="json"),
             channels={
-                "name": plan.channels.name,
-                "version": plan.channels.version,
-                "n_channels": len(plan.channels),
-                "layout": plan.channels.layout,
+                "name": channels.name,
+                "version": channels.version,
+                "n_channels": len(channels),
+                "layout": channels.layout,
+                "labels": dict(channels.labels),
             },
             inputs=[entry.to_dict(self.run.folder) for entry in records],
             steps=self.new_steps,
-            notes=list(plan.notes),
+            notes=list(notes),
+            files=list(self.context.files),
+            cut=self.context.cut,
         )
 
     def finish(self) -> None:
@@ -408,6 +467,62 @@ class _Chain:
 
         if self.settings.plots:
             write_report(self.run)
+
+
+def import_products(
+    detector: Detector,
+    path: Path,
+    plan: Plan,
+    products: Mapping[str, Product],
+    output: Path,
+    configuration: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
+) -> Run:
+    """Return a run of products that were made elsewhere, with all that a chain derives from them.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whose chain.
+    path : Path
+        The file that the products come from.
+    plan : Plan
+        Its channel map.
+    products : mapping of str to product
+        By ``"step/product"``.
+    output, configuration, settings
+        As of `process`.
+    """
+    config = build(configuration_of(detector), configuration or {})
+    run = Run.create(output, detector.name)
+    with _logged(run.folder / "run.log"):
+        return _Chain(detector, run, config, settings or Settings()).run_imported(path, plan, products)
+
+
+def context_of(run: Run, detector: Detector) -> Context:
+    """Return the context of a finished run, from its directory alone."""
+    stored = run.record["channels"]
+    groups = run["channels/groups"].to_polars() if "channels/groups" in run else pl.DataFrame()
+    channels = ChannelMap(
+        stored["name"],
+        stored["version"],
+        run["channels/map"].to_polars(),
+        stored["layout"],
+        groups,
+        stored["labels"],
+    )
+    options = build(configuration_of(detector), run.record["configuration"], run.folder / "run.json")
+    return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]))
+
+
+def redraw_run(run: Run, progress: Progress, formats: tuple[str, ...] = ("png",)) -> None:
+    """Draw the figures of a finished run again, from its directory alone."""
+    detector = get_detector(run.record["detector"])
+    context = context_of(run, detector)
+    chain = _Chain(detector, run, context.options, Settings(progress=progress, formats=formats))
+    chain.context = context
+    chain.draw(Products(run))
+    run.save()
 
 
 def _digest_any(path: Path) -> str:

@@ -121,7 +121,7 @@ class StoredProduct:
             raise StoreError(what, where=self.path, hint="run the command again with --force")
         try:
             return _read(self.path)[0]
-        except (OSError, KeyError, ValueError, RuntimeError) as error:
+        except _unreadable() as error:
             what = f"cannot be read: {error}"
             raise StoreError(what, where=self.path, hint="run the command again with --force") from error
 
@@ -263,7 +263,7 @@ class Run(Mapping[str, StoredProduct]):
         try:
             # run.json and the product are two files: only the key inside the product tells what it is
             return path.is_file() and _stored_key(path) == key
-        except (OSError, KeyError, ValueError, RuntimeError):
+        except _unreadable():
             return False
 
     def put(self, name: str, product: Product, provenance: Mapping[str, Any]) -> None:
@@ -317,6 +317,13 @@ def open_run(path: Path | str) -> Run:
     >>> run["occupancy/cells"].to_polars()                # doctest: +SKIP
     """
     return Run.open(path)
+
+
+def _unreadable() -> tuple[type[Exception], ...]:
+    """Return what the readers of Parquet and HDF5 raise on a damaged file."""
+    import polars as pl
+
+    return (OSError, KeyError, ValueError, RuntimeError, pl.exceptions.PolarsError)
 
 
 def _write(path: Path, product: Product, key: str) -> None:

@@ -107,7 +107,9 @@ class ProductStep:
         ``run(products, parameters, context) -> {product name: product}``; `products` is a mapping of the
         names in `needs` to values.
     needs : tuple of str
-        Names of products, ``"step/product"``.
+        Names of products, ``"step/product"``; the step is left out where one is missing.
+    uses : tuple of str
+        Names of further products, which may be missing.
     parameters : type of StrictModel
         The parameter model.
     version : int
@@ -120,6 +122,7 @@ class ProductStep:
     name: str
     run: Callable[..., Mapping[str, Product]]
     needs: tuple[str, ...] = ()
+    uses: tuple[str, ...] = ()
     parameters: type[StrictModel] = NoParameters
     version: int = 1
     inputs: Callable[..., list[str]] | None = None

@@ -74,7 +74,7 @@ def as_number(value: object, decimals: int | None = None) -> str:
 def as_value(value: object) -> str:
     """Return any plain value as HTML text."""
     if isinstance(value, Mapping):
-        return ", ".join(f"{as_text(key)} = {as_value(inner)}" for key, inner in value.items()) or "–"
+        return "; ".join(f"{as_text(key)} = {as_value(inner)}" for key, inner in value.items()) or "–"
     if isinstance(value, list | tuple):
         return ", ".join(as_value(inner) for inner in value) or "–"
     # numbers of runs, channels and boards are names: they are not grouped
@@ -86,10 +86,12 @@ def as_size(n_bytes: object) -> str:
     """Return a size in decimal units: ``3.77 GB``."""
     if not isinstance(n_bytes, int | float) or n_bytes < 0:
         return "–"
-    if n_bytes < 1000:
-        return f"{n_bytes} B"
-    order = min(int(math.log10(n_bytes) / 3), 4)
-    return f"{n_bytes / 1000**order:.3g} {'kMGT'[order - 1]}B"
+    size, unit = float(n_bytes), "B"
+    for larger in ("kB", "MB", "GB", "TB", "PB"):
+        if size < 999.5:
+            break
+        size, unit = size / 1000, larger
+    return f"{size:.3g} {unit}"
 
 
 def as_duration(seconds: object) -> str:
@@ -167,19 +169,31 @@ class Part:
 
 @dataclass(frozen=True)
 class Head:
-    """A column of an HTML table; `kind` is n(umber), text, name (which heads its row) or nothing."""
+    """A column of an HTML table.
+
+    Parameters
+    ----------
+    label, unit, tip : str
+        What stands in its head, below that, and what shows when the mouse is there.
+    kind : {"", "n", "text", "code", "name"}
+        Numbers stand right; a name heads its row.
+    width : int
+        Characters that it takes at least.
+    """
 
     label: str
     kind: str = ""
     unit: str = ""
     tip: str = ""
+    width: int = 0
 
     def html(self, units: bool = False) -> str:
         """Return the head of the column, with a line for units where any column has one."""
         tip = f' title="{as_text(self.tip)}"' if self.tip else ""
         unit = f"<small>{as_text(self.unit) or '&nbsp;'}</small>" if units else ""
+        width = f' style="min-width:{self.width}ch"' if self.width else ""
         label = as_text(self.label).replace("_", "_<wbr>")
-        return f'<th scope="col" class="{self.kind}"{tip}><span>{label}</span>{unit}</th>'
+        return f'<th scope="col" class="{self.kind}"{tip}{width}><span>{label}</span>{unit}</th>'
 
     def cell(self, content: Cell) -> str:
         """Return one cell of the column."""

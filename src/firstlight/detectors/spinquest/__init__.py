@@ -14,4 +14,7 @@ detector = Detector(
     sources=f"{_HERE}.source:SOURCES",
     plan=f"{_HERE}.options:plan",
     chain=f"{_HERE}.steps:CHAIN",
+    checks=f"{_HERE}.checks:checks",
+    summary=f"{_HERE}.checks:summary",
+    exports=f"{_HERE}.legacy:exports",
 )

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import numpy as np
 import polars as pl
 
 from firstlight.data.channels import ChannelMap
 from firstlight.detectors.spinquest.geometry import Geometry, load_geometry
 
-__all__ = ["channel_map", "geometry_of"]
+if TYPE_CHECKING:
+    from firstlight.steps.step import Context
+
+__all__ = ["channel_map", "geometry_in", "geometry_of"]
 
 
 def channel_map(geometry: Geometry) -> ChannelMap:
@@ -53,6 +58,12 @@ def channel_map(geometry: Geometry) -> ChannelMap:
     )
     labels = {"group": "plane", "position": "element", "section": "detector group"}
     return ChannelMap("spinquest", geometry.version, frame, "planes", groups, labels)
+
+
+def geometry_in(context: Context) -> Geometry:
+    """Return the geometry that a run uses: the one of its options, or the built-in one of its channel map."""
+    name = getattr(context.options, "geometry", "auto")
+    return load_geometry(context.channels.version if name == "auto" else name)
 
 
 def geometry_of(name: str, n_planes: set[int]) -> Geometry:

@@ -349,8 +349,8 @@ class _Reader:
         if detector.dtype.itemsize > 2 or self.layout.kind.startswith("track QA"):
             keep = ~np.isin(detector, PADDING)
             if not keep.all():
-                event = np.repeat(np.arange(counts.size), counts)
-                n_padding = np.bincount(event[~keep], minlength=counts.size).astype(np.int32)
+                of_event = np.repeat(np.arange(counts.size), counts)
+                n_padding = np.bincount(of_event[~keep], minlength=counts.size).astype(np.int32)
                 # columns without values are shorter than the IDs; they are filled with NaN later
                 raw = {
                     name: values[keep] if values.size == keep.size else np.empty(0)

@@ -10,7 +10,9 @@ import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.spinquest.layouts import TRIGGERS
+from firstlight.detectors.spinquest.quality import quality
 from firstlight.detectors.spinquest.source import STATUS
+from firstlight.detectors.spinquest.trend import spill_trend
 from firstlight.steps.multiplicity import multiplicity
 from firstlight.steps.occupancy import OccupancyParameters, occupancy
 from firstlight.steps.spectrum import SpectrumParameters, spectrum
@@ -306,16 +308,11 @@ def finish(partial: Tallies, _: NoParameters, context: Context) -> dict[str, Pro
         for (status, detector, element), hits in sorted(partial.invalid.items())
     ]
     return {
-        "spills": _table(SPILLS, spill_rows),
-        "planes": _table(PLANES, plane_rows),
-        "triggers": _table(TRIGGER_TABLE, trigger_rows),
-        "invalid": _table(INVALID, invalid),
+        "spills": Table.from_rows(SPILLS, spill_rows),
+        "planes": Table.from_rows(PLANES, plane_rows),
+        "triggers": Table.from_rows(TRIGGER_TABLE, trigger_rows),
+        "invalid": Table.from_rows(INVALID, invalid),
     }
-
-
-def _table(schema: TableSchema, rows: list[dict[str, Any]]) -> Table:
-    frame = pl.DataFrame(rows, schema={column.name: column.dtype for column in schema.columns})
-    return Table(frame, schema)
 
 
 def _spill_row(file: str, spill: int, tally: Tally) -> dict[str, Any]:
@@ -370,4 +367,4 @@ counted = ChunkStep(
     occupancy.name, occupancy.map, occupancy.finish, occupancy.needs, parameters=SpinQuestOccupancyParameters
 )
 
-CHAIN = (counted, spills, multiplicity, tdc, drift)
+CHAIN = (counted, spills, multiplicity, tdc, drift, quality, spill_trend)

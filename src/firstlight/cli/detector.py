@@ -1,0 +1,65 @@
+"""The group of verbs of one detector: what every detector has, and its own."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from firstlight.cli.common import run_options, values_from
+from firstlight.errors import UsageError
+
+__all__ = ["detector_group"]
+
+
+def detector_group(name: str) -> click.Group:
+    """Return the verbs of a detector: `process`, `simulate` where it can, and those of its own.
+
+    Parameters
+    ----------
+    name : str
+        Name of the detector.
+    """
+    from firstlight.detector import get_detector
+
+    detector = get_detector(name)
+    own = detector.load("commands")
+    text = f"{detector.title}.\n\n{detector.documentation}"
+    group = click.Group(name, help=text, context_settings={"help_option_names": ["-h", "--help"]})
+
+    @click.command("process")
+    @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+    @click.option("--pattern", help="In folders only files of this name, with wildcards.")
+    @click.option("--max-events", type=click.IntRange(min=1), help="Read at most so many events.")
+    @run_options(f"firstlight-{name}")
+    def process(paths: tuple[Path, ...], pattern: str | None, max_events: int | None, **options: Any) -> None:
+        """From raw files to a report: the default chain."""
+        from firstlight.cli.process import choose, finish
+
+        _, files = choose(paths, detector, pattern)
+        values = values_from(options["config"], options["settings"])
+        finish(detector, files, values, options, max_events=max_events)
+
+    @click.command("simulate")
+    @click.option(
+        "--output", "-o", type=click.Path(path_type=Path), default=f"{name}-simulated", show_default=True
+    )
+    @click.option("--seed", type=int, default=1, show_default=True)
+    @click.option("--quiet", "-q", is_flag=True, help="Do not name the files.")
+    def simulate(output: Path, seed: int, quiet: bool) -> None:
+        """Write raw files with known truth."""
+        if detector.simulate is None:
+            what = f"the detector {name} has no simulator"
+            raise UsageError(what)
+        for path in detector.load("simulate")(output, seed=seed):
+            if not quiet:
+                click.echo(path)
+
+    group.add_command(process)
+    if detector.simulate is not None:
+        group.add_command(simulate)
+    if own is not None:
+        for verb, command in own.commands.items():
+            group.add_command(command, verb)
+    return group

@@ -1,0 +1,110 @@
+"""The verbs `inspect` and `detectors`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from firstlight.cli.common import json_option
+from firstlight.errors import InputError
+
+if TYPE_CHECKING:
+    from firstlight.detector import Description
+
+__all__ = ["detectors", "inspect"]
+
+
+@click.command()
+@click.argument("files", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.option("--detector", "name", help="Ask only this detector.")
+@json_option
+def inspect(files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
+    """Say what files hold and who can read them.
+
+    FILES may be folders too. A file that nobody can read is named with the reason, and the exit status is 3.
+    """
+    from firstlight.data.patterns import find_files
+    from firstlight.detector import detector_names, get_detector
+
+    names = [name] if name else detector_names()
+    asked = [get_detector(each) for each in names]
+    suffixes = tuple({suffix for detector in asked for suffix in detector.suffixes})
+    results: list[dict[str, Any]] = []
+    for path in find_files(files, suffixes=suffixes):
+        results.append(_describe(path, asked))
+        if not as_json:
+            _print(path, results[-1])
+    if as_json:
+        click.echo(json.dumps(results, indent=1, default=str))
+    bad = [result for result in results if "refused" in result]
+    if bad:
+        what = f"{len(bad)} of {len(results)} files cannot be read"
+        raise InputError(what)
+
+
+def _describe(path: Path, asked: list[Any]) -> dict[str, Any]:
+    reasons: dict[str, str] = {}
+    for detector in asked:
+        for source in detector.load("sources"):
+            try:
+                found: Description = source.describe(path)
+            except InputError as error:
+                reasons[f"{detector.name} ({source.title})"] = error.what + (
+                    f"; try: {error.hint}" if error.hint else ""
+                )
+                continue
+            return {"detector": detector.name, "reader": source.title, **asdict(found)}
+    return {"path": str(path), "refused": reasons}
+
+
+def _print(path: Path, result: dict[str, Any]) -> None:
+    click.secho(str(path), bold=True)
+    if "refused" in result:
+        for reader, reason in result["refused"].items():
+            click.echo(f"  {reader}: {click.style(reason, fg='red')}")
+        return
+    size = path.stat().st_size
+    click.echo(f"  detector    {result['detector']}")
+    click.echo(f"  kind        {result['kind']}")
+    click.echo(f"  events      {result['n_events']:,}   ({size / 1e6:,.1f} MB)")
+    for table, columns in result["tables"].items():
+        click.echo(f"  {table:<11} {', '.join(columns)}")
+    for key, value in {**result["facts"], **result["conditions"]}.items():
+        click.echo(f"  {key.replace('_', ' '):<11} {value}")
+    for note in result["notes"]:
+        click.echo(f"  note        {note}")
+
+
+@click.command()
+@json_option
+def detectors(as_json: bool) -> None:
+    """List the detectors: built-in ones and those of installed packages."""
+    from firstlight.detector import GROUP, detector_names, get_detector
+    from firstlight.detectors import BUILT_IN
+    from firstlight.errors import DetectorError
+
+    rows = []
+    for name in detector_names():
+        origin = "built in" if name in BUILT_IN else f"entry point {GROUP}"
+        try:
+            found = get_detector(name)
+        except DetectorError as error:
+            rows.append(
+                {"name": name, "title": str(error), "maturity": "broken", "origin": origin, "reads": ""}
+            )
+            continue
+        reads = "; ".join(source.title for source in found.load("sources"))
+        rows.append(
+            {"name": name, "title": found.title, "maturity": found.maturity, "origin": origin, "reads": reads}
+        )
+    if as_json:
+        click.echo(json.dumps(rows, indent=1))
+        return
+    for row in rows:
+        click.secho(f"{row['name']:<12}", bold=True, nl=False)
+        click.echo(f" {row['title']}  [{row['maturity']}, {row['origin']}]")
+        click.echo(f"{'':<13}reads {row['reads']}")

@@ -1,0 +1,128 @@
+"""The command `firstlight`: verbs that work for every detector, and one group of verbs per detector.
+
+Nothing heavy is imported before a verb is chosen: the help texts of the verbs stand here as literals.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import TYPE_CHECKING
+
+import click
+
+from firstlight import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["cli", "main"]
+
+_VERBS = {
+    "process": (
+        "firstlight.cli.process:process",
+        "From raw files to a report: recognises the detector, runs its chain.",
+    ),
+    "inspect": ("firstlight.cli.inspect:inspect", "Say what a file holds and who can read it."),
+    "detectors": ("firstlight.cli.inspect:detectors", "List the detectors."),
+    "demo": ("firstlight.cli.demo:demo", "Simulate, process and report a small data set of every detector."),
+    "report": ("firstlight.cli.report:report", "Write the report of a run again."),
+    "compare": ("firstlight.cli.compare:compare", "Compare the channels of a run with a reference."),
+    "warmup": ("firstlight.cli.demo:warmup", "Compile all kernels now rather than at first use."),
+}
+
+
+class LazyGroup(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the verbs, then the built-in detectors."""
+        from firstlight.detectors import BUILT_IN
+
+        return [*super().list_commands(ctx), *_VERBS, *BUILT_IN]
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Return a verb, or the group of a detector."""
+        if cmd_name in _VERBS:
+            place = _VERBS[cmd_name][0]
+            module, attribute = place.split(":")
+            command: click.Command = getattr(importlib.import_module(module), attribute)
+            return command
+        from firstlight.detector import detector_names
+
+        if cmd_name in detector_names():
+            from firstlight.cli.detector import detector_group
+
+            return detector_group(cmd_name)
+        return super().get_command(ctx, cmd_name)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Name the nearest verbs where one is mistyped."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from firstlight.detector import detector_names
+            from firstlight.errors import nearest
+
+            known = [*_VERBS, *detector_names()]
+            close = nearest(args[0], known)
+            guess = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(known)}."
+            message = f"No such command {args[0]!r}. {guess}"
+            raise click.UsageError(message, ctx) from error
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """Write the verbs and the detectors without importing them."""
+        from firstlight.detectors import BUILT_IN, TITLES
+
+        with formatter.section("Verbs for every detector"):
+            formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
+        with formatter.section("Detectors (each has verbs of its own, see firstlight DETECTOR --help)"):
+            formatter.write_dl([(name, TITLES[name]) for name in BUILT_IN])
+
+
+@click.group(
+    cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 110}
+)
+@click.version_option(__version__, prog_name="firstlight")
+def cli() -> None:
+    """Take a particle detector from its first raw files to constants, verdicts and pictures.
+
+    Try `firstlight demo`, then `firstlight process FOLDER` on your own files.
+    """
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    The exit status is 0 if all is done, 2 if the command line is wrong, 3 if an input cannot be used (the
+    others are still processed), 4 if a check failed and `--fail-on` asked for it, 1 for anything else.
+    """
+    from firstlight.errors import FirstlightError
+
+    try:
+        cli.main(
+            args=None if arguments is None else list(arguments), prog_name="firstlight", standalone_mode=False
+        )
+    except click.exceptions.Abort:
+        click.echo("stopped", err=True)
+        sys.exit(130)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except FirstlightError as error:
+        click.echo(f"firstlight: {error}", err=True)
+        sys.exit(error.exit_status)
+    except KeyboardInterrupt:
+        click.echo("\nstopped; what was finished is kept", err=True)
+        sys.exit(130)
+    except BrokenPipeError:
+        # the reader of our output has gone: nothing more to say, not even at exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

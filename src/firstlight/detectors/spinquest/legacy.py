@@ -1,0 +1,109 @@
+"""Files of the original tool, under its names.
+
+Written beside the products: ``total_hits_data.json`` with ``{"det_ele": count}`` and ``file_hits_data.json``
+with the same by file name. With the legacy layout the data files of each drawing group too, and counting
+as the original did it.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from firstlight.run.store import write_json, write_text
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from firstlight.steps.step import Context
+
+__all__ = ["exports"]
+
+
+def exports(products: Mapping[str, Any], context: Context, folder: Path) -> list[Path]:
+    """Write the files of the original tool and return them.
+
+    Parameters
+    ----------
+    products : mapping
+        ``occupancy/counts``, ``occupancy/by_file``, ``spills/invalid``, ``quality/channels``.
+    context : Context
+        Channel map and options.
+    folder : Path
+        Run directory.
+    """
+    channels = context.channels
+    keys = np.array(
+        [
+            f"{d}_{e}"
+            for d, e in zip(channels.column("detector_id"), channels.column("element_id"), strict=True)
+        ]
+    )
+    counts = products["occupancy/counts"].select(kind="hits")
+    legacy = bool(context.options.view.legacy_layout)  # type: ignore[attr-defined]
+    total = {str(keys[channel]): int(counts[channel]) for channel in np.flatnonzero(counts)}
+    by_file: dict[str, dict[str, int]] = {name: {} for name in context.files}
+    rows = products["occupancy/by_file"].frame
+    for file, channel, hits in rows.iter_rows():
+        by_file.setdefault(file, {})[str(keys[channel])] = hits
+    written = [
+        write_json(folder / "total_hits_data.json", total, indent=4),
+        write_json(folder / "file_hits_data.json", by_file, indent=4),
+    ]
+    cells = channels.frame.select(
+        pl.col("section").alias("group"), pl.col("group").alias("plane"), "detector_id", "element_id"
+    ).with_columns(hits=pl.Series(counts))
+    written.append(write_text(folder / "total_hits_data.csv", cells.filter(pl.col("hits") > 0).write_csv()))
+    if "quality/channels" in products:
+        written += _verdicts(products, folder, context)
+    if legacy:
+        written += _group_files(counts, context, folder)
+    return written
+
+
+def _group_files(counts: Any, context: Context, folder: Path) -> list[Path]:
+    """Write ``<Group>_data.json`` of each drawing group: a list of detector, element and hits.
+
+    The original counted elements 0 .. n-1 here and lost the last of every plane, and groups of one name
+    overwrote each other; here elements count 1 .. n and groups of one name share a file.
+    """
+    channels = context.channels
+    labels = {row["group"]: row["legacy_group"] for row in channels.groups.iter_rows(named=True)}
+    files: dict[str, list[dict[str, Any]]] = {}
+    for plane in channels.groups["group"]:
+        label = labels[plane]
+        if not label:
+            continue
+        members = channels.channels_of(plane)
+        files.setdefault(label.replace(" ", "_"), []).extend(
+            {"detector": plane, "element": int(element), "hits": int(counts[channel])}
+            for channel, element in zip(members, channels.column("position")[members], strict=True)
+        )
+    return [write_json(folder / f"{label}_data.json", rows) for label, rows in files.items()]
+
+
+def _verdicts(products: Mapping[str, Any], folder: Path, context: Context) -> list[Path]:
+    """Write the verdicts for machines, and a mask file of what is bad for the next run."""
+    from firstlight.data.masks import write_mask
+
+    flagged = products["quality/channels"].frame.filter(pl.col("state").is_in(["dead", "hot", "low"]))
+    rows = flagged.select(
+        "plane", "element", "detector_id", "count", "expected", "ratio", "pull", "state", "rule"
+    )
+    planes = products["quality/planes"].frame
+    content = {
+        "planes": planes.select("plane", "state", "count", "expected", "ratio", "rule").to_dicts(),
+        "blocks": products["quality/blocks"].frame.to_dicts(),
+        "elements": rows.to_dicts(),
+    }
+    reasons = {
+        row["channel"]: row["state"] for row in flagged.filter(pl.col("state") != "low").iter_rows(named=True)
+    }
+    title = "elements that this run found dead or hot; use with --mask"
+    return [
+        write_json(folder / "verdicts.json", content),
+        write_mask(folder / "suggested_mask.txt", context.channels, reasons, title),
+    ]
