@@ -14,24 +14,16 @@ import numpy as np
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["count_channels", "count_events", "fill_regular", "first_of_channel", "warm_up"]
+__all__ = ["count_channels", "fill_regular", "first_of_channel", "warm_up"]
 
 
 @numba.njit(cache=True, nogil=True)
-def count_channels(channel: NDArray[np.int32], counts: NDArray[np.int64]) -> None:
-    """Add the hits of each channel to `counts`, of shape (n_channels,)."""
-    for row in range(channel.size):
-        if channel[row] >= 0:
-            counts[channel[row]] += 1
-
-
-@numba.njit(cache=True, nogil=True)
-def count_events(
+def count_channels(
     channel: NDArray[np.int32],
     offsets: NDArray[np.int64],
     counts: NDArray[np.int64],
 ) -> None:
-    """Add to `counts` the events in which each channel has at least one hit.
+    """Count the hits of each channel, and the events in which it has at least one.
 
     Parameters
     ----------
@@ -39,16 +31,18 @@ def count_events(
         Hits of one event stand together.
     offsets : ndarray, shape (n_events + 1,)
         Row of the first hit of each event.
-    counts : ndarray, shape (n_channels,)
-        Changed in place.
+    counts : ndarray, shape (n_channels, 2)
+        Changed in place: hits, events.
     """
-    last = np.full(counts.size, -1, dtype=np.int64)
+    last = np.full(counts.shape[0], -1, dtype=np.int64)
     for event in range(offsets.size - 1):
         for row in range(offsets[event], offsets[event + 1]):
-            where = channel[row]
-            if where >= 0 and last[where] != event:
-                last[where] = event
-                counts[where] += 1
+            if channel[row] >= 0:
+                where = np.uint64(channel[row])
+                counts[where, 0] += 1
+                if last[where] != event:
+                    last[where] = event
+                    counts[where, 1] += 1
 
 
 @numba.njit(cache=True, nogil=True)
@@ -136,9 +130,7 @@ def warm_up() -> None:
     """Compile every kernel for the types in use."""
     channel = np.zeros(1, dtype=np.int32)
     offsets = np.array([0, 1], dtype=np.int64)
-    counts = np.zeros(1, dtype=np.int64)
-    count_channels(channel, counts)
-    count_events(channel, offsets, counts)
+    count_channels(channel, offsets, np.zeros((1, 2), dtype=np.int64))
     for dtype in (np.float32, np.float64):
         value = np.zeros(1, dtype=dtype)
         fill_regular(channel, value, 0.0, 1.0, np.zeros((1, 3), dtype=np.int64))

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from firstlight.errors import ConfigError, FirstlightError
+from firstlight.files import write_text
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -107,8 +108,6 @@ def write_mask(path: Path, channels: ChannelMap, reasons: dict[int, str], title:
     title : str
         First comment line.
     """
-    from firstlight.run.store import write_text
-
     group, position = channels.column("group"), channels.column("position")
     lines = [f"# {title}"]
     run: list[int] = []

@@ -7,6 +7,7 @@ leaves is counted, and the counts of chunks add up.
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +23,11 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = ["Cut", "CutFlow", "Selection", "columns_of", "keep_rows", "parse"]
+
+
+_EXAMPLE = "for example: in_time = 1 and tdc_time between 600 and 1500"
+_QUOTED = re.compile(r"""(?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*")|(?P<plain>[^'"]+|['"])""")
+_ACROSS_ROWS = re.compile(r'"(Agg|Window|Over|Len|SubPlan|Rolling|RollingExpr|Shift|IntRange|CumSum|CumCount|Gather|Slice|Explode)"')
 
 
 @dataclass(frozen=True)
@@ -82,17 +88,29 @@ def parse(text: str) -> pl.Expr:
     Raises
     ------
     SelectionError
-        If it is not one. ``==`` and ``&``/``|`` written as in Python are accepted.
+        If it is not one, or if it looks at other rows (``avg(tdc_time)``), so that it would depend on where
+        chunks end. ``==`` and ``&``/``|`` written as in Python are accepted; they bind like ``=``, ``and``, ``or``.
     """
-    translated = text.replace("==", "=").replace("&&", " and ").replace("||", " or ")
-    translated = translated.replace("&", " and ").replace("|", " or ")
+    translated = _QUOTED.sub(_as_sql, text)
     try:
-        return pl.sql_expr(translated)
+        expression = pl.sql_expr(translated)
     except pl.exceptions.PolarsError as error:
         what = f"{text!r} is not a condition: {error}"
-        raise SelectionError(
-            what, hint="for example: in_time = 1 and tdc_time between 600 and 1500"
-        ) from None
+        raise SelectionError(what, hint=_EXAMPLE) from None
+    found = _ACROSS_ROWS.search(expression.meta.serialize(format="json"))
+    if found is not None:
+        # a mean or a rank over a chunk would depend on where chunks end
+        what = f"{text!r} is not a condition on one row: it looks at others ({found[1]})"
+        raise SelectionError(what, hint=_EXAMPLE)
+    return expression
+
+
+def _as_sql(found: re.Match[str]) -> str:
+    """Return what stands between quotes as it is, and the rest with the operators of SQL."""
+    if found["quoted"]:
+        return found["quoted"]
+    plain = found["plain"].replace("==", "=").replace("&&", " and ").replace("||", " or ")
+    return plain.replace("&", " and ").replace("|", " or ")
 
 
 def columns_of(text: str) -> tuple[str, ...]:

@@ -6,6 +6,8 @@ under the same key, judges them, and writes figures, files of the original tool 
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import logging
 import os
 import time
@@ -93,13 +95,31 @@ def configuration_of(detector: Detector) -> type[StrictModel]:
     The options of the detector stand at the top, the parameters of each step in a table of its name.
     """
     options: type[StrictModel] = detector.load("options")
-    steps = {step.name: step for step in detector.load("chain")}
+    steps = tuple((step.name, step.parameters) for step in detector.load("chain"))
+    return _configuration(detector.name, options, steps)
+
+
+@functools.cache
+def _configuration(
+    name: str, options: type[StrictModel], steps: tuple[tuple[str, type[StrictModel]], ...]
+) -> type[StrictModel]:
     fields: dict[str, Any] = {
-        name: (step.parameters, pydantic.Field(default_factory=step.parameters, description=f"step {name}"))
-        for name, step in steps.items()
-        if step.parameters.model_fields
+        step: (parameters, pydantic.Field(default_factory=parameters, description=f"step {step}"))
+        for step, parameters in steps
+        if parameters.model_fields
     }
-    return pydantic.create_model(f"{detector.name}_configuration", __base__=options, **fields)
+    model: type[StrictModel] = pydantic.create_model(f"{name}_configuration", __base__=options, **fields)
+
+    # the class stands in no module: other processes make it again from its parts
+    def parts(config: StrictModel) -> tuple[Any, ...]:
+        return _restore, (name, options, steps, dict(config))
+
+    copyreg.pickle(model, parts)
+    return model
+
+
+def _restore(name: str, options: Any, steps: Any, values: dict[str, Any]) -> StrictModel:
+    return _configuration(name, options, steps).model_construct(**values)
 
 
 def process(
@@ -240,6 +260,21 @@ class _Chain:
             entry["products"].append(f"{step}/{part}")
         self.run.record["cut_flow"] = []
         self.complete(activity, plan.channels, plan.notes, records)
+        return self.run
+
+    def run_again(self) -> Run:
+        """Derive, judge, draw and report again from the products of reading."""
+        products = [step for step in self.steps if isinstance(step, ProductStep)]
+        derived = {step.name for step in products}
+        self.new_steps = {name: entry for name, entry in self.old_steps.items() if name not in derived}
+        for step in products:
+            self.derive(step)
+        record = self.run.record
+        record.update(steps=self.new_steps, configuration=self.config.model_dump(mode="json"))
+        record["activity"]["ended"] = provenance.now()
+        self.finish()
+        self.run.save()
+        self.report()
         return self.run
 
     def keep_channels(self, channels: ChannelMap) -> None:
@@ -513,6 +548,48 @@ def context_of(run: Run, detector: Detector) -> Context:
     )
     options = build(configuration_of(detector), run.record["configuration"], run.folder / "run.json")
     return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]))
+
+
+def derive_again(run: Run, changes: Mapping[str, Any], settings: Settings, where: str | Path | None = None) -> Run:
+    """Make the products of a finished run that follow from other products again, with other parameters.
+
+    Nothing is read again: the inputs of the run need not exist any more. What reading depends on (the options
+    of the detector) cannot be changed.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run; it is changed.
+    changes : mapping
+        Step parameters, over those of the run; options that only matter for drawing.
+    settings : Settings
+        How to run.
+    where : str or Path, optional
+        Where the changes come from, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is wrong.
+    UsageError
+        If an option would need the raw files again.
+    """
+    detector = get_detector(run.record["detector"])
+    before = dict(run.record["configuration"])
+    merged = {
+        key: {**value, **changes[key]} if key in changes and isinstance(value, dict) else changes.get(key, value)
+        for key, value in {**before, **changes}.items()
+    }
+    context = context_of(run, detector)
+    config = build(configuration_of(detector), merged, where)
+    chain = _Chain(detector, run, config, settings)
+    chain.context = Context(context.channels, config, context.files, context.cut)
+    old = _Chain(detector, run, context.options, settings).option_values()
+    changed = [key for key, value in chain.option_values().items() if old.get(key) != value]
+    if changed:
+        what = f"{', '.join(changed)} matter for reading and cannot be changed in a finished run"
+        raise UsageError(what, where=run.folder, hint="give the raw files rather than the run")
+    return chain.run_again()
 
 
 def redraw_run(run: Run, progress: Progress, formats: tuple[str, ...] = ("png",)) -> None:

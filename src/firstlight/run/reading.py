@@ -8,6 +8,7 @@ many processes there are, so that one process and a cluster give the same result
 from __future__ import annotations
 
 import logging
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import reduce
 from pathlib import Path
@@ -20,7 +21,7 @@ from firstlight.run.execution import Executor, Failure
 from firstlight.run.provenance import InputRecord, digest_file
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from firstlight.detector import Description, Source
     from firstlight.run.config import StrictModel
@@ -142,7 +143,7 @@ def reduce_chunks(
     """
     partials: dict[str, Any] = {}
     flow: CutFlow | None = None
-    for chunk in chunks:
+    for chunk in _ahead(chunks):
         data = chunk
         if selection:
             data, counted = selection.apply(chunk)
@@ -155,10 +156,25 @@ def reduce_chunks(
     return partials, flow
 
 
+def _ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
+    """Yield chunks while the next one is read in another thread: decompression and kernels free the lock."""
+    waiting = iter(chunks)
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, waiting, None)
+        try:
+            while (chunk := coming.result()) is not None:
+                coming = reader.submit(next, waiting, None)
+                yield chunk
+        finally:
+            coming.cancel()
+
+
 def _run_task(task: _Task) -> tuple[dict[str, Any], CutFlow | None]:
     columns = merge_columns(
         [step.needs(parameters) for step, parameters in task.steps] + [task.selection.needs()]
     )
+    if task.selection:
+        columns = _with_links(columns, task.source)
     chunks = task.source.read(task.span, columns, task.context.channels, chunk_events=task.chunk_events)
     return reduce_chunks(chunks, task.steps, task.context, task.selection)
 

@@ -9,11 +9,8 @@ and never passes one for the other. No path in it is absolute: a run directory c
 from __future__ import annotations
 
 import json
-import os
 import re
-import tempfile
 from collections.abc import Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -24,6 +21,7 @@ import numpy as np
 from firstlight.data.cube import HistogramCube
 from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.errors import StoreError
+from firstlight.files import atomic, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,54 +37,6 @@ __all__ = ["Run", "StoredProduct", "atomic", "open_run", "write_json", "write_te
 FORMAT = "firstlight-run"
 FORMAT_VERSION = 1
 _NAME = re.compile(r"[a-z0-9_]+/[a-z0-9_]+")
-
-
-@contextmanager
-def atomic(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block ends well.
-
-    The content is flushed to the disk before the rename, so that after a crash either the old or the
-    whole new file stands there.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
-    try:
-        yield temporary
-        with temporary.open("rb+") as stream:
-            os.fsync(stream.fileno())
-        umask = os.umask(0)
-        os.umask(umask)
-        temporary.chmod(0o666 & ~umask)
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def write_text(path: Path, text: str) -> Path:
-    """Write a text file atomically."""
-    with atomic(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
-    return path
-
-
-def write_json(path: Path, content: Any, indent: int | None = 1) -> Path:
-    """Write a JSON file atomically."""
-    return write_text(path, json.dumps(content, indent=indent, default=_plain, allow_nan=False) + "\n")
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, np.generic):
-        return value.item()
-    if isinstance(value, np.ndarray):
-        return value.tolist()
-    if isinstance(value, Path):
-        return value.as_posix()
-    if hasattr(value, "to_dict"):
-        return value.to_dict()
-    what = f"{type(value).__name__} cannot be written as JSON"
-    raise TypeError(what)
 
 
 @dataclass(frozen=True)

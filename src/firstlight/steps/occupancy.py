@@ -96,19 +96,12 @@ def count(chunk: Chunk, parameters: OccupancyParameters, context: Context) -> Co
     columns = []
     for mark in ("", *parameters.marks.values()):
         chosen = channel if not mark else np.where(hits.array(mark) > 0, channel, np.int32(-1))
-        for kernel in (_hits, kernels.count_events):
-            counts = np.zeros(len(context.channels), dtype=np.int64)
-            kernel(chosen, offsets, counts)
-            columns.append(counts)
-    values = np.stack(columns, axis=1)
+        counts = np.zeros((len(context.channels), 2), dtype=np.int64)
+        kernels.count_channels(chosen, offsets, counts)
+        columns.append(counts)
+    values = np.hstack(columns)
     n_empty = int(np.count_nonzero(np.diff(offsets) == 0))
     return Counts(values, {chunk.span.index: values[:, 0].copy()}, len(events), n_empty)
-
-
-def _hits(channel: NDArray[np.int32], _: NDArray[np.int64], counts: NDArray[np.int64]) -> None:
-    from firstlight.data import kernels
-
-    kernels.count_channels(channel, counts)
 
 
 def finish(partial: Counts, parameters: OccupancyParameters, context: Context) -> dict[str, Product]:

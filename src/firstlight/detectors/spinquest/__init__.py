@@ -17,4 +17,5 @@ detector = Detector(
     checks=f"{_HERE}.checks:checks",
     summary=f"{_HERE}.checks:summary",
     exports=f"{_HERE}.legacy:exports",
+    commands=f"{_HERE}.commands:commands",
 )

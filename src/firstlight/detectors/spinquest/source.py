@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import contextmanager
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 import numba
@@ -80,7 +81,6 @@ def locate(
     element: NDArray[Any],
     lookup: NDArray[np.int32],
     channel: NDArray[np.int32],
-    status: NDArray[np.uint8],
 ) -> None:
     """Find the channel of each hit.
 
@@ -90,20 +90,20 @@ def locate(
         IDs as written.
     lookup : ndarray, shape (n_detectors, n_elements)
         See `channel_lookup`.
-    channel, status : ndarray, shape (n,)
-        Filled: channel or -1, and the index of `STATUS`.
+    channel : ndarray, shape (n,)
+        Filled: the channel, -1 if the plane has no such element, -2 if there is no such plane.
     """
+    n_detectors, n_elements = lookup.shape
     for row in range(detector.size):
         plane = detector[row]
         where = element[row]
-        channel[row] = -1
-        if plane < 0 or plane >= lookup.shape[0] or lookup[plane, 0] == -2:
-            status[row] = 1
-        elif where < 1 or where >= lookup.shape[1] or lookup[plane, where] < 0:
-            status[row] = 2
+        if plane < 0 or plane >= n_detectors:
+            channel[row] = -2
+        elif where < 0 or where >= n_elements:
+            channel[row] = max(lookup[plane, 0], -2)
         else:
-            channel[row] = lookup[plane, where]
-            status[row] = 0
+            # unsigned, so that the compiler need not provide for indices from the end
+            channel[row] = lookup[np.uint64(plane), np.uint64(where)]
 
 
 def channel_lookup(channels: ChannelMap) -> NDArray[np.int32]:
@@ -200,7 +200,8 @@ class RootHits:
     def _open(self, path: str | Path) -> Iterator[Layout]:
         import uproot
 
-        with _explained(path), uproot.open(path) as file:
+        # nothing is read twice, so that caches would only hold on to memory
+        with _explained(path), uproot.open(path, object_cache=None, array_cache=None) as file:
             trees = {
                 name.split(";")[0]: file[name]
                 for name, kind in file.classnames(recursive=True).items()
@@ -245,24 +246,39 @@ class RootHits:
         with self._open(span.path) as layout:
             stop = min(span.stop, layout.n_events)
             reader = _Reader(layout, columns, lookup)
-            step = chunk_events or _events_per_chunk(layout)
-            for start in range(span.start, max(stop, span.start + 1), step):
-                part = Span(span.path, span.index, start, min(start + step, stop))
-                yield reader.chunk(part)
+            edges = _edges(layout, span.start, stop, chunk_events)
+            for first, last in pairwise(edges):
+                yield reader.chunk(Span(span.path, span.index, first, last))
 
 
 def _has_trigger(layout: Layout) -> bool:
     return "triggers" in layout.events or {"fpga", "nim"} <= layout.events.keys()
 
 
-def _events_per_chunk(layout: Layout) -> int:
-    branch = layout.hits.get("detector_id")
-    if branch is None or not layout.n_events:
-        return 10_000
+def _edges(layout: Layout, start: int, stop: int, chunk_events: int | None) -> list[int]:
+    """Return where chunks begin and end; a span without events is one empty chunk.
+
+    Chunks end where baskets of the file end, as far as that keeps them near 400,000 hits: a basket that
+    is shared by two chunks has to be decompressed for both.
+    """
+    if chunk_events is not None or stop <= start:
+        return [*range(start, stop, chunk_events or 1), stop] if stop > start else [start, start]
+    branch = layout.hits.get("detector_id", layout.hits.get("matrix"))
     inner = branch.interpretation.content if is_jagged(branch) else branch.interpretation
-    width = np.dtype(inner.to_dtype)
-    hits = branch.uncompressed_bytes / width.base.itemsize / layout.n_events
-    return max(int(_HITS_PER_CHUNK / max(hits, 1.0)), 1)
+    hits = branch.uncompressed_bytes / np.dtype(inner.to_dtype).itemsize / layout.n_events
+    most = max(int(_HITS_PER_CHUNK / max(hits, 1.0)), 1)
+    edges = [start]
+    for end in (int(offset) for offset in branch.entry_offsets):
+        if edges[-1] < end < stop and end - edges[-1] >= most // 2:
+            edges.append(end)
+    edges.append(stop)
+    return [edge for low, high in pairwise(edges) for edge in _cut(low, high, most)] + [stop]
+
+
+def _cut(low: int, high: int, most: int) -> range:
+    """Return the beginnings of equal parts of a stretch, none much longer than `most`."""
+    parts = max(round((high - low) / (1.5 * most)), 1)
+    return range(low, high, -(-(high - low) // parts))
 
 
 class _Reader:
@@ -313,9 +329,11 @@ class _Reader:
         total = int(n_hits.sum())
         found: dict[str, NDArray[Any]] = {}
         if "channel" in columns or "status" in columns:
-            channel, status = np.empty(total, dtype=np.int32), np.empty(total, dtype=np.uint8)
-            locate(raw["detector_id"], raw["element_id"], self.lookup, channel, status)
-            found.update(channel=channel, status=status)
+            channel = np.empty(total, dtype=np.int32)
+            locate(raw["detector_id"], raw["element_id"], self.lookup, channel)
+            if "status" in columns:
+                found["status"] = np.choose(np.minimum(channel, 0) + 2, (1, 2, 0)).astype(np.uint8)
+            found["channel"] = np.maximum(channel, -1, out=channel)
         if "event" in columns:
             found["event"] = np.repeat(np.arange(n_hits.size, dtype=np.int32), n_hits)
         for name in ("tdc_time", "drift_distance"):
