@@ -195,7 +195,9 @@ def _say(run: Run) -> None:
     refused = [entry for entry in record.get("inputs", []) if entry["status"] == "refused"]
     for entry in refused[:10]:
         click.echo(f"  refused {Path(entry['path']).name}: {entry['reason']}")
-    attention = [check for check in record.get("checks", []) if check["verdict"] in ("bad", "warn")]
+    order = ("bad", "warn")
+    attention = [check for check in record.get("checks", []) if check["verdict"] in order]
+    attention.sort(key=lambda check: order.index(check["verdict"]))
     colours = {"bad": "red", "warn": "yellow"}
     for check in attention[:15]:
         label = click.style(f"  {check['verdict']:<5}", fg=colours[check["verdict"]])

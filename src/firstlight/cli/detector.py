@@ -35,7 +35,8 @@ def detector_group(name: str) -> click.Group:
     @run_options(f"firstlight-{name}")
     def process(paths: tuple[Path, ...], pattern: str | None, max_events: int | None, **options: Any) -> None:
         """From raw files to a report: the default chain."""
-        from firstlight.cli.process import choose, finish
+        from firstlight.cli.process import finish
+        from firstlight.face import choose
 
         _, files = choose(paths, detector, pattern)
         values = values_from(options["config"], options["settings"])

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firstlight.cli.common import run_options, settings_from, tell, values_from
-from firstlight.errors import InputError, InputsRefusedError
+from firstlight.errors import InputsRefusedError
+from firstlight.face import choose
 
 if TYPE_CHECKING:
     from firstlight.detector import Detector
 
-__all__ = ["choose", "finish", "process"]
+__all__ = ["finish", "process"]
 
 
 @click.command()
@@ -40,40 +41,6 @@ def process(
     detector, files = choose(paths, detector, pattern)
     values = values_from(options["config"], options["settings"])
     finish(detector, files, values, options, max_events=max_events)
-
-
-def choose(
-    paths: tuple[Path, ...], detector: Detector | None, pattern: str | None
-) -> tuple[Detector, list[Path]]:
-    """Return the detector of some paths and its files.
-
-    Raises
-    ------
-    InputError
-        If no detector takes any file for its own, or several do.
-    """
-    from firstlight.data.patterns import find_files
-    from firstlight.detector import detector_names, get_detector, recognise
-
-    if detector is not None:
-        return detector, find_files(paths, suffixes=detector.suffixes, pattern=pattern)
-    suffixes = tuple({suffix for name in detector_names() for suffix in get_detector(name).suffixes})
-    files = find_files(paths, suffixes=suffixes, pattern=pattern)
-    found = recognise(files)
-    if not found:
-        what = f"no detector takes any of {len(files)} files for its own"
-        hint = "firstlight inspect FILE says why; --detector NAME chooses one"
-        raise InputError(
-            what, where=files[0].parent, known=[f"detector {name}" for name in detector_names()], hint=hint
-        )
-    if len(found) > 1:
-        counts = ", ".join(f"{name} ({len(paths)} files)" for name, paths in found.items())
-        what = f"the files belong to several detectors: {counts}"
-        raise InputError(what, where=files[0].parent, hint="--detector NAME chooses one")
-    (name,) = found
-    chosen = get_detector(name)
-    # files of the right ending that were not recognised are not passed over: the chain refuses them by name
-    return chosen, [path for path in files if path.name.endswith(chosen.suffixes)]
 
 
 def finish(

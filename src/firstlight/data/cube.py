@@ -220,6 +220,9 @@ class HistogramCube:
             what = "only a cube of a channel axis and a regular axis is filled like this"
             raise SchemaError(what, where=repr(self))
         channel = np.ascontiguousarray(channel, dtype=np.int32)
+        if channel.shape != value.shape:
+            what = f"{channel.size} channels and {value.size} values"
+            raise SchemaError(what, where=repr(self))
         if channel.size and int(channel.max()) >= self.axes[0].bins:
             what = f"channel {int(channel.max())} is beyond the axis of {self.axes[0].bins} channels"
             raise SchemaError(what, where=repr(self))

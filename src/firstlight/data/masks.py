@@ -27,7 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["read_mask", "write_mask"]
 
-_RANGE = re.compile(r"(\d+)(?:\s*(?:-|\.\.)\s*(\d+))?")
+_RANGE = re.compile(r"(\d+)(?:-(\d+))?")
+_DASH = re.compile(r"\s*(?:-|\.\.)\s*")
 
 
 def read_mask(path: Path | str, channels: ChannelMap) -> tuple[NDArray[np.bool_], dict[int, str]]:
@@ -54,7 +55,7 @@ def read_mask(path: Path | str, channels: ChannelMap) -> tuple[NDArray[np.bool_]
     """
     path = Path(path)
     try:
-        text = path.read_text(encoding="utf-8")
+        text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         what = f"mask file cannot be read: {error}"
         raise ConfigError(what, where=path) from error
@@ -81,7 +82,7 @@ def _channels(words: list[str], channels: ChannelMap, where: str) -> list[int]:
         what = f"{words[0]} is named without positions"
         raise ConfigError(what, where=where, hint=f"{words[0]} * for all, {words[0]} {low}-{high} for some")
     wanted: set[int] = set()
-    for part in words[1].replace(",", " ").split():
+    for part in _DASH.sub("-", words[1]).replace(",", " ").split():
         found = _RANGE.fullmatch(part)
         if part != "*" and found is None:
             what = f"{part!r} is not a position, a range like 65-72, or *"
@@ -113,6 +114,7 @@ def write_mask(path: Path, channels: ChannelMap, reasons: dict[int, str], title:
     run: list[int] = []
     for channel in [*sorted(reasons), -1]:
         follows = run and channel == run[-1] + 1 and group[channel] == group[run[-1]]
+        follows = follows and position[channel] == position[run[-1]] + 1
         if run and not (follows and reasons[channel] == reasons[run[0]]):
             first, last = position[run[0]], position[run[-1]]
             places = str(first) if first == last else f"{first}-{last}"

@@ -99,7 +99,7 @@ def find_files(
     Returns
     -------
     list of Path
-        Without duplicates, in a fixed order whatever the order in the folder.
+        Without duplicates (however they are spelled, links included), in a fixed order whatever the order in the folder.
 
     Raises
     ------
@@ -127,7 +127,8 @@ def find_files(
             wanted += f" named {pattern}"
         what = f"no file found ({wanted} was looked for)"
         raise InputError(what, where=", ".join(str(path) for path in given))
-    return list(found)
+    # one file under two spellings is one file
+    return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
 
 
 def _walk(folder: Path, suffixes: Sequence[str], pattern: str | None, recursive: bool) -> list[Path]:

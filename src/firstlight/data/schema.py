@@ -119,6 +119,9 @@ class TableSchema:
             if not column.nullable and series.null_count():
                 what = f"column {name!r} has {series.null_count()} nulls and must have none"
                 raise SchemaError(what, where=place)
+            if not column.nullable and series.dtype.is_float() and series.is_nan().any():
+                what = f"column {name!r} has {series.is_nan().sum()} NaN and must have none"
+                raise SchemaError(what, where=place)
             _check_range(series, column, place)
 
 

@@ -15,7 +15,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.data.schema import Block, Chunk, Table
-from firstlight.errors import SelectionError
+from firstlight.errors import SchemaError, SelectionError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -27,7 +27,10 @@ __all__ = ["Cut", "CutFlow", "Selection", "columns_of", "keep_rows", "parse"]
 
 _EXAMPLE = "for example: in_time = 1 and tdc_time between 600 and 1500"
 _QUOTED = re.compile(r"""(?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*")|(?P<plain>[^'"]+|['"])""")
-_ACROSS_ROWS = re.compile(r'"(Agg|Window|Over|Len|SubPlan|Rolling|RollingExpr|Shift|IntRange|CumSum|CumCount|Gather|Slice|Explode)"')
+_ACROSS_ROWS = re.compile(
+    r'"(?P<node>Agg|Window|Over|SubPlan|Rolling\w*|Shift|IntRange|Cum\w+|Gather|Slice|Explode|Quantile)":'
+    r'|(?<!"String":)"(?P<rows>Len|Quantile)"'
+)
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def parse(text: str) -> pl.Expr:
     found = _ACROSS_ROWS.search(expression.meta.serialize(format="json"))
     if found is not None:
         # a mean or a rank over a chunk would depend on where chunks end
-        what = f"{text!r} is not a condition on one row: it looks at others ({found[1]})"
+        what = f"{text!r} is not a condition on one row: it looks at others ({found[0].strip(chr(34) + ':')})"
         raise SelectionError(what, hint=_EXAMPLE)
     return expression
 
@@ -220,6 +223,9 @@ def keep_rows(chunk: Chunk, masks: dict[str, NDArray[np.bool_]]) -> Chunk:
         if name == "events" or isinstance(part, Block):
             continue
         keep = masks.get(name)
+        if (keep_event is not None or keep is not None) and "event" in part.schema.names and "event" not in part:
+            what = f"table {name!r} was read without its column 'event', which ties it to the events that are cut"
+            raise SchemaError(what, where=chunk.span.path)
         if keep_event is not None and "event" in part:
             of_event = keep_event[part.array("event")]
             keep = of_event if keep is None else keep & of_event

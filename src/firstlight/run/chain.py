@@ -550,7 +550,9 @@ def context_of(run: Run, detector: Detector) -> Context:
     return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]))
 
 
-def derive_again(run: Run, changes: Mapping[str, Any], settings: Settings, where: str | Path | None = None) -> Run:
+def derive_again(
+    run: Run, changes: Mapping[str, Any], settings: Settings, where: str | Path | None = None
+) -> Run:
     """Make the products of a finished run that follow from other products again, with other parameters.
 
     Nothing is read again: the inputs of the run need not exist any more. What reading depends on (the options
@@ -577,7 +579,9 @@ def derive_again(run: Run, changes: Mapping[str, Any], settings: Settings, where
     detector = get_detector(run.record["detector"])
     before = dict(run.record["configuration"])
     merged = {
-        key: {**value, **changes[key]} if key in changes and isinstance(value, dict) else changes.get(key, value)
+        key: {**value, **changes[key]}
+        if key in changes and isinstance(value, dict)
+        else changes.get(key, value)
         for key, value in {**before, **changes}.items()
     }
     context = context_of(run, detector)

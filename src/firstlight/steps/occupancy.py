@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Counts", "OccupancyParameters", "count", "occupancy", "offsets_of"]
+__all__ = ["BY_FILE", "TOTALS", "Counts", "OccupancyParameters", "count", "occupancy", "offsets_of"]
 
 
 class OccupancyParameters(StrictModel):
@@ -36,6 +36,26 @@ class OccupancyParameters(StrictModel):
     """
 
     marks: dict[str, str] = {}
+
+
+TOTALS = TableSchema(
+    "totals",
+    (
+        Column("n_events", pl.Int64, "events that pass the selection"),
+        Column("n_empty", pl.Int64, "of these, events without a hit"),
+        Column("n_hits", pl.Int64, "hits that belong to a channel"),
+    ),
+    "the whole run",
+)
+BY_FILE = TableSchema(
+    "by_file",
+    (
+        Column("file", pl.String, "name of the input file"),
+        Column("channel", pl.Int32, "channel of the channel map"),
+        Column("hits", pl.Int64, "hits of the channel in the file"),
+    ),
+    "a channel with hits in a file",
+)
 
 
 @dataclass(frozen=True)
@@ -108,15 +128,6 @@ def finish(partial: Counts, parameters: OccupancyParameters, context: Context) -
     """Return the products: ``counts[channel, kind]``, ``events`` (totals) and ``by_file`` (channels of each file)."""
     kinds = kinds_of(parameters)
     counts = Block(partial.values, ("channel", "kind"), "", "hits and events per channel", {"kind": kinds})
-    totals = TableSchema(
-        "totals",
-        (
-            Column("n_events", pl.Int64, "events that pass the selection"),
-            Column("n_empty", pl.Int64, "of these, events without a hit"),
-            Column("n_hits", pl.Int64, "hits that belong to a channel"),
-        ),
-        "the whole run",
-    )
     sums = {
         "n_events": partial.n_events,
         "n_empty": partial.n_empty,
@@ -128,15 +139,6 @@ def finish(partial: Counts, parameters: OccupancyParameters, context: Context) -
         files.append(np.full(found.size, index, dtype=np.int32))
         channels.append(found.astype(np.int32))
         hits.append(partial.by_file[index][found])
-    by_file = TableSchema(
-        "by_file",
-        (
-            Column("file", pl.String, "name of the input file"),
-            Column("channel", pl.Int32, "channel of the channel map"),
-            Column("hits", pl.Int64, "hits of the channel in the file"),
-        ),
-        "a channel with hits in a file",
-    )
     names = np.array(context.files, dtype=object)
     columns: dict[str, NDArray[Any]] = {
         "file": names[np.concatenate(files)] if files else np.empty(0, dtype=object),
@@ -145,8 +147,8 @@ def finish(partial: Counts, parameters: OccupancyParameters, context: Context) -
     }
     return {
         "counts": counts,
-        "totals": Table.from_arrays(totals, {key: np.array([value]) for key, value in sums.items()}),
-        "by_file": Table.from_arrays(by_file, columns),
+        "totals": Table.from_arrays(TOTALS, {key: np.array([value]) for key, value in sums.items()}),
+        "by_file": Table.from_arrays(BY_FILE, columns),
     }
 
 

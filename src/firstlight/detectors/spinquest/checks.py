@@ -28,13 +28,13 @@ _STATES = ("dead", "hot", "low")
 
 def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
     """Return the headline numbers of a run."""
-    totals = products["occupancy/totals"].frame.row(0, named=True)
-    rows: list[dict[str, Any]] = [
-        {"label": "files", "value": len(context.files), "unit": ""},
-        {"label": "events", "value": totals["n_events"], "unit": ""},
-        {"label": "events without hits", "value": totals["n_empty"], "unit": ""},
-        {"label": "hits", "value": totals["n_hits"], "unit": ""},
-    ]
+    counts = products["occupancy/counts"].select(kind="hits")
+    rows: list[dict[str, Any]] = [{"label": "files", "value": len(context.files), "unit": ""}]
+    if "occupancy/totals" in products:
+        totals = products["occupancy/totals"].frame.row(0, named=True)
+        rows.append({"label": "events", "value": totals["n_events"], "unit": ""})
+        rows.append({"label": "events without hits", "value": totals["n_empty"], "unit": ""})
+    rows.append({"label": "hits", "value": int(counts.sum()), "unit": ""})
     if "spills/spills" in products:
         spills = products["spills/spills"].frame
         rows[1:1] = [{"label": "spills", "value": spills.height, "unit": ""}]

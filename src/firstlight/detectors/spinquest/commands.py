@@ -8,9 +8,6 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firstlight.cli.common import (
-    execution_options,
-    progress_from,
-    progress_options,
     run_options,
     settings_from,
     tell,
@@ -21,8 +18,6 @@ from firstlight.detectors.spinquest import detector
 from firstlight.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from firstlight.run.store import Run
 
 __all__ = ["commands"]
@@ -70,7 +65,9 @@ def _view_options(command: Command) -> Command:
 
 def _quality_options(command: Command) -> Command:
     """Add what verdicts are held against."""
-    command = click.option("--mask", metavar="FILE", help="Known-bad elements: lines like 'D0X 74 # hot'.")(command)
+    command = click.option("--mask", metavar="FILE", help="Known-bad elements: lines like 'D0X 74 # hot'.")(
+        command
+    )
     return click.option(
         "--reference", metavar="RUN|FILE", help="What is normal: a run, or an occupancy file of the original."
     )(command)
@@ -142,7 +139,7 @@ def _drop_input_options(options: dict[str, Any]) -> None:
 
 
 def _import(path: Path, values: dict[str, Any], options: dict[str, Any]) -> Run:
-    from firstlight.detectors.spinquest.importer import imported_run
+    from firstlight.detectors.spinquest.legacy import imported_run
 
     return imported_run(path, options["output"], values, settings_from(options))
 
@@ -200,7 +197,12 @@ def trend(inputs: tuple[Path, ...], max_events: int | None, **options: Any) -> N
 
 @commands.command()
 @click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--reference", required=True, metavar="RUN|FILE", help="A run, ROOT files, or an occupancy file of the original.")
+@click.option(
+    "--reference",
+    required=True,
+    metavar="RUN|FILE",
+    help="A run, ROOT files, or an occupancy file of the original.",
+)
 @_input_options
 @run_options("spinquest-comparison")
 def compare(inputs: tuple[Path, ...], reference: str, max_events: int | None, **options: Any) -> None:
@@ -228,10 +230,8 @@ def _as_run(inputs: tuple[Path, ...], output: Path, options: dict[str, Any], max
     options = {**options, "output": output}
     settings = replace(settings_from(options), plots=False)
     if len(inputs) == 1 and inputs[0].suffix in _IMPORTED:
-        from firstlight.detectors.spinquest.importer import imported_run
+        from firstlight.detectors.spinquest.legacy import imported_run
 
         return imported_run(inputs[0], output, _values(options), settings)
     found = _files(inputs, options)
     return process(detector, found, output, _values(options), settings, max_events=max_events)
-
-

@@ -12,15 +12,20 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
+from firstlight.data.schema import Table
+from firstlight.data.select import Selection
 from firstlight.run.store import write_json, write_text
+from firstlight.steps.occupancy import BY_FILE
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
-    from firstlight.steps.step import Context
+    from firstlight.run.chain import Settings
+    from firstlight.run.store import Run
+    from firstlight.steps.step import Context, Product
 
-__all__ = ["exports"]
+__all__ = ["exports", "imported_run"]
 
 
 def exports(products: Mapping[str, Any], context: Context, folder: Path) -> list[Path]:
@@ -107,3 +112,56 @@ def _verdicts(products: Mapping[str, Any], folder: Path, context: Context) -> li
         write_json(folder / "verdicts.json", content),
         write_mask(folder / "suggested_mask.txt", context.channels, reasons, title),
     ]
+
+
+def imported_run(path: Path, output: Path, values: Mapping[str, Any], settings: Settings) -> Run:
+    """Return a run made of an occupancy file of the original tool, judged, drawn and reported.
+
+    Parameters
+    ----------
+    path : Path
+        ``total_hits_data.json`` in any of its schemas, ``file_hits_data.json``, or the CSV files.
+    output : Path
+        Run directory.
+    values : mapping
+        Configuration.
+    settings : Settings
+        How to run.
+
+    Raises
+    ------
+    InputError
+        If the file is not one of these.
+    """
+    from firstlight.data.schema import Block
+    from firstlight.detector import Plan
+    from firstlight.detectors.spinquest import detector
+    from firstlight.detectors.spinquest.channels import channel_map, geometry_of
+    from firstlight.detectors.spinquest.importer import import_counts
+    from firstlight.run.chain import configuration_of, import_products
+    from firstlight.run.config import build
+
+    options: Any = build(configuration_of(detector), values)
+    channels = channel_map(geometry_of(options.geometry, set()))
+    imported = import_counts(path, channels)
+    notes = [
+        f"occupancy of the original tool ({imported.schema}); it says nothing of events, times and triggers"
+    ]
+    outside = sum(imported.outside.values())
+    if outside:
+        notes.append(f"{outside} hits have IDs outside the geometry {channels.version}")
+    counts = Block(
+        imported.counts[:, np.newaxis], ("channel", "kind"), "", "hits per channel", {"kind": ["hits"]}
+    )
+    fired = np.flatnonzero(imported.counts)
+    by_file = Table.from_arrays(
+        BY_FILE,
+        {
+            "file": np.full(fired.size, path.name, dtype=object),
+            "channel": fired.astype(np.int32),
+            "hits": imported.counts[fired],
+        },
+    )
+    plan = Plan(channels, Selection(), notes=tuple(notes))
+    products: dict[str, Product] = {"occupancy/counts": counts, "occupancy/by_file": by_file}
+    return import_products(detector, path, plan, products, output, values, settings)

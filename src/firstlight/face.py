@@ -1,0 +1,139 @@
+"""The Python face: what the command line does, for notebooks and scripts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firstlight.errors import InputError
+from firstlight.run.execution import Executor
+from firstlight.run.progress import Progress
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+    from firstlight.detector import Detector
+    from firstlight.run.store import Run
+
+__all__ = ["choose", "process"]
+
+
+def process(
+    paths: str | Path | Iterable[str | Path],
+    output: str | Path = "firstlight-run",
+    *,
+    detector: str | None = None,
+    configuration: Mapping[str, Any] | None = None,
+    jobs: int = 1,
+    dask: str | None = None,
+    force: bool = False,
+    allow_bad: int = 0,
+    plots: bool = True,
+    quiet: bool = False,
+    max_events: int | None = None,
+) -> Run:
+    """Run a detector's default chain and return the run.
+
+    Parameters
+    ----------
+    paths : path or iterable of paths
+        Raw files or folders.
+    output : path
+        Run directory; products that are there under the same key are kept.
+    detector : str, optional
+        Name of the detector; recognised from the files by default.
+    configuration : mapping, optional
+        Options and step parameters, as in a configuration file.
+    jobs : int
+        Number of processes.
+    dask : str, optional
+        Address of a Dask scheduler, instead of processes.
+    force : bool
+        Make all products again.
+    allow_bad : int
+        So many refused inputs are tolerated.
+    plots : bool
+        Whether figures and the report are made.
+    quiet : bool
+        No progress.
+    max_events : int, optional
+        Events read at most, of the first files.
+
+    Returns
+    -------
+    Run
+        A mapping of product names to products.
+
+    Raises
+    ------
+    ConfigError
+        If the configuration is wrong.
+    InputError
+        If no input can be used, or no detector takes the files for its own.
+    InputsRefusedError
+        If more inputs are refused than tolerated; its attribute `run` holds the run, which is written.
+
+    Examples
+    --------
+    >>> run = process("run_005994/", detector="spinquest")  # doctest: +SKIP
+    >>> run["occupancy/counts"].to_numpy().shape            # doctest: +SKIP
+    (6952, 4)
+    """
+    from firstlight.detector import get_detector
+    from firstlight.run.chain import Settings
+    from firstlight.run.chain import process as run_chain
+
+    given = [Path(paths)] if isinstance(paths, str | Path) else [Path(path) for path in paths]
+    chosen, files = choose(given, None if detector is None else get_detector(detector), None)
+    settings = Settings(
+        executor=Executor(jobs=jobs, dask=dask),
+        progress=Progress(quiet=quiet),
+        force=force,
+        allow_bad=allow_bad,
+        plots=plots,
+        command=("firstlight.process", *map(str, given)),
+    )
+    return run_chain(chosen, files, Path(output), configuration, settings, max_events=max_events)
+
+
+def choose(
+    paths: Iterable[Path], detector: Detector | None, pattern: str | None
+) -> tuple[Detector, list[Path]]:
+    """Return the detector of some paths, and its files in a fixed order.
+
+    Parameters
+    ----------
+    paths : iterable of Path
+        Files or folders.
+    detector : Detector or None
+        Recognised from the files where None.
+    pattern : str or None
+        In folders only names that fit this wildcard.
+
+    Raises
+    ------
+    InputError
+        If no detector takes any file for its own, or several do.
+    """
+    from firstlight.data.patterns import find_files
+    from firstlight.detector import detector_names, get_detector, recognise
+
+    paths = list(paths)
+    if detector is not None:
+        return detector, find_files(paths, suffixes=detector.suffixes, pattern=pattern)
+    suffixes = tuple({suffix for name in detector_names() for suffix in get_detector(name).suffixes})
+    files = find_files(paths, suffixes=suffixes, pattern=pattern)
+    found = recognise(files)
+    if not found:
+        what = f"no detector takes any of {len(files)} files for its own"
+        hint = "firstlight inspect FILE says why; --detector NAME chooses one"
+        known = [f"detector {name}" for name in detector_names()]
+        raise InputError(what, where=files[0].parent, known=known, hint=hint)
+    if len(found) > 1:
+        counts = ", ".join(f"{name} ({len(members)} files)" for name, members in found.items())
+        what = f"the files belong to several detectors: {counts}"
+        raise InputError(what, where=files[0].parent, hint="--detector NAME chooses one")
+    (name,) = found
+    chosen = get_detector(name)
+    # files of the right ending that were not recognised are not passed over: the chain refuses them by name
+    return chosen, [path for path in files if path.name.endswith(chosen.suffixes)]
