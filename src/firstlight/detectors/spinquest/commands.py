@@ -15,6 +15,7 @@ from firstlight.cli.common import (
 )
 from firstlight.cli.process import finish
 from firstlight.detectors.spinquest import detector
+from firstlight.detectors.spinquest.commands_events import convert, plot, simulate
 from firstlight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -235,3 +236,25 @@ def _as_run(inputs: tuple[Path, ...], output: Path, options: dict[str, Any], max
         return imported_run(inputs[0], output, _values(options), settings)
     found = _files(inputs, options)
     return process(detector, found, output, _values(options), settings, max_events=max_events)
+
+
+@commands.command()
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
+@_input_options
+@run_options("spinquest-efficiency")
+def efficiency(inputs: tuple[Path, ...], max_events: int | None, **options: Any) -> None:
+    """Efficiency of every plane, and of its elements: partner planes and coincidences, with intervals.
+
+    INPUTS are ROOT files or folders with real or simulated tracks. Where partner planes are uncorrelated there
+    are no tracks, and this is said rather than an efficiency.
+    """
+    from dataclasses import replace
+
+    from firstlight.detectors.spinquest.efficiency import efficiency as step
+
+    found = _files(inputs, options)
+    finish(replace(detector, chain=(step,)), found, _values(options), options, max_events=max_events)
+
+
+for _command in (plot, convert, simulate):
+    commands.add_command(_command)
