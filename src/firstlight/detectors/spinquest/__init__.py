@@ -17,5 +17,7 @@ detector = Detector(
     checks=f"{_HERE}.checks:checks",
     summary=f"{_HERE}.checks:summary",
     exports=f"{_HERE}.legacy:exports",
+    simulate=f"{_HERE}.simulate:simulate",
     commands=f"{_HERE}.commands:commands",
+    warm_up=f"{_HERE}.source:warm_up",
 )

@@ -199,7 +199,7 @@ def convert(
 @click.option(
     "--spills",
     type=click.IntRange(min=1),
-    default=3,
+    default=4,
     show_default=True,
     help="Number of spills, a file each.",
 )
@@ -210,7 +210,7 @@ def convert(
     "--faults",
     default="demo",
     show_default=True,
-    metavar="demo|none|FILE",
+    metavar="demo|standard|none|FILE",
     help="What is planted: a TOML file, or these.",
 )
 @click.option(

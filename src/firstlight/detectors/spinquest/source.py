@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from firstlight.data.channels import ChannelMap
 
-__all__ = ["SOURCES", "STATUS", "RootHits", "channel_lookup", "locate"]
+__all__ = ["SOURCES", "STATUS", "RootHits", "channel_lookup", "locate", "warm_up"]
 
 # why a hit belongs to no channel
 STATUS = ("ok", "bad detector", "bad element")
@@ -104,6 +104,13 @@ def locate(
         else:
             # unsigned, so that the compiler need not provide for indices from the end
             channel[row] = lookup[np.uint64(plane), np.uint64(where)]
+
+
+def warm_up() -> None:
+    """Compile the kernel for the types of IDs that files have."""
+    for dtype in (np.int16, np.int32):
+        ids = np.zeros(1, dtype=dtype)
+        locate(ids, ids, np.zeros((1, 1), dtype=np.int32), np.zeros(1, dtype=np.int32))
 
 
 def channel_lookup(channels: ChannelMap) -> NDArray[np.int32]:
