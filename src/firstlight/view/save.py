@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import shutil
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from firstlight.run.store import atomic
 
@@ -18,14 +21,36 @@ if TYPE_CHECKING:
 
 __all__ = ["save_canvas", "save_figures"]
 
+_PENDING = 3
+
 
 def save_canvas(canvas: Canvas, path: Path, dpi: int) -> Path:
     """Write a matplotlib figure atomically, in the format of the ending of the name."""
-    kind = path.suffix[1:]
-    options: dict[str, Any] = {"png": {"pil_kwargs": {"compress_level": 4}}}.get(kind, {})
-    with atomic(path) as temporary:
-        canvas.savefig(temporary, dpi=dpi, format=kind, **options)
+    if path.suffix == ".png":
+        _encode(_pixels(canvas, dpi), path, dpi)
+    else:
+        with atomic(path) as temporary:
+            canvas.savefig(temporary, dpi=dpi, format=path.suffix[1:])
     return path
+
+
+def _pixels(canvas: Canvas, dpi: int) -> Any:
+    """Return the drawn figure as an image; `savefig` would draw everything twice."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from PIL import Image
+
+    canvas.set_dpi(dpi)
+    drawn: Any = FigureCanvasAgg(canvas)
+    drawn.draw()
+    return Image.fromarray(np.asarray(drawn.buffer_rgba())).convert("RGB")
+
+
+def _encode(image: Any, path: Path, dpi: int, copies: Sequence[Path] = ()) -> None:
+    with atomic(path) as temporary:
+        image.save(temporary, format="png", compress_level=4, dpi=(dpi, dpi))
+    for copy in copies:
+        with atomic(copy) as temporary:
+            shutil.copyfile(path, temporary)
 
 
 def save_figures(
@@ -52,18 +77,23 @@ def save_figures(
     from firstlight.view.style import styled
 
     records = []
-    kinds = ["png", *(kind for kind in formats if kind != "png")]
-    with progress.bar("drawing", len(figures), "figures") as advance, styled():
+    kinds = [kind for kind in formats if kind != "png"]
+    waiting: list[Future[None]] = []
+    with (
+        progress.bar("drawing", len(figures), "figures") as advance,
+        styled(),
+        ThreadPoolExecutor(1) as encoder,
+    ):
         for figure in figures:
             canvas = figure.draw()
             target = folder / "figures" / f"{figure.name}.png"
-            for kind in kinds[1:]:
-                with atomic(target.with_suffix(f".{kind}")) as temporary:
-                    canvas.savefig(temporary, format=kind)
-            save_canvas(canvas, target, figure.dpi)
-            for copy in figure.copies:
-                with atomic(folder / copy) as temporary:
-                    shutil.copyfile(target, temporary)
+            for kind in kinds:
+                save_canvas(canvas, target.with_suffix(f".{kind}"), figure.dpi)
+            copies = [folder / copy for copy in figure.copies]
+            # compression runs beside the drawing of the next figure
+            waiting.append(encoder.submit(_encode, _pixels(canvas, figure.dpi), target, figure.dpi, copies))
+            while len(waiting) > _PENDING:
+                waiting.pop(0).result()
             records.append(
                 {
                     "name": figure.name,
@@ -74,4 +104,6 @@ def save_figures(
                 }
             )
             advance(1, figure.title)
+        for encoded in waiting:
+            encoded.result()
     return records

@@ -8,9 +8,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from matplotlib.colors import Colormap
 
-__all__ = ["ABSENT", "STATE_COLOURS", "VERDICT_COLOURS", "counts_map", "styled"]
+__all__ = ["ABSENT", "STATE_COLOURS", "VERDICT_COLOURS", "styled"]
 
 # dead, hot and masked channels look the same in every figure of every detector
 STATE_COLOURS = {
@@ -54,12 +53,3 @@ def styled() -> Iterator[None]:
     settings: Any = {**_STYLE, "axes.prop_cycle": cycler(color=_CYCLE)}
     with mpl.rc_context(settings):
         yield
-
-
-def counts_map() -> Colormap:
-    """Return the colour map of counts: dark means many, zero is told apart by its own colour."""
-    import matplotlib as mpl
-
-    colours = mpl.colormaps["viridis_r"].copy()
-    colours.set_bad(ABSENT)
-    return colours

@@ -32,7 +32,8 @@ class View(StrictModel):
     quantity : {"hits", "events"}
         All hits, or the fraction of events in which the element fired.
     scale : {"linear", "log", "per-detector"}
-        Colour scale: one for all planes, linear or logarithmic, or each plane relative to its own maximum.
+        Colour scale: one for all planes, linear or logarithmic, or each plane relative to its own maximum
+        (a single hot element does not count).
     groups : str
         File that says which planes are drawn together; the geometry's own groups where empty.
     legacy_layout : bool

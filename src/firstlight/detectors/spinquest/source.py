@@ -405,7 +405,7 @@ class _Reader:
         events = self.layout.events
         if "triggers" in events:
             return decode_triggers(_scalar(events["triggers"], span))
-        if {"fpga", "nim"} <= events.keys():
+        if n_events and {"fpga", "nim"} <= events.keys():
             parts = [_scalar(events[name], span).reshape(n_events, -1) for name in ("fpga", "nim")]
             if all(part.shape[1] == 5 for part in parts):
                 return np.asarray(np.hstack(parts) != 0)
