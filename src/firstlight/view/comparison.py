@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import polars as pl
 
 from firstlight.view.figure import Figure, ReportTable
 
@@ -31,14 +32,14 @@ def figures(found: Comparison, channels: ChannelMap) -> list[Figure]:
     return [
         Figure(
             "ratio_map", "Ratio to the reference",
-            "Count of every channel divided by the reference, scaled per group: yellow-green is 1, grey has too few counts to compare.",
+            "Count of every channel divided by the reference, scaled per group: pale is 1, blue fewer, red more; grey has too few counts to compare.",
             "Channels", lambda: draw_ratio_map(found, channels), dpi=120,
         ),
         Figure(
             "group_scales", "Scale of every group",
             "Counts of each group relative to the reference, relative to the whole run. Bars are one standard "
             "deviation with the fitted dispersion; the shaded band is the accepted range.",
-            "Groups", lambda: draw_scales(found),
+            "Groups", lambda: draw_scales(found, channels),
         ),
         Figure(
             "pulls", "Pulls of the channels",
@@ -78,19 +79,21 @@ def draw_ratio_map(found: Comparison, channels: ChannelMap) -> Canvas:
         groups = [name for name in channels.groups["group"] if name in there]
     draw_channel_map(
         ax, np.where(compared, ratio, np.nan), channels, states=states, groups=groups,
-        colour_label="ratio to the scaled reference", limits=(0.5, 1.5), zero_is_empty=False,
+        colour_label="ratio to the scaled reference", limits=(0.5, 1.5), zero_is_empty=False, colour_map="RdBu_r",
     )  # fmt: skip
-    ax.set_title("ratio to the reference")
+    canvas.suptitle("Ratio to the reference", x=0.01, ha="left", fontweight="bold")
     return canvas
 
 
-def draw_scales(found: Comparison) -> Canvas:
+def draw_scales(found: Comparison, channels: ChannelMap) -> Canvas:
     """Draw the relative scale of every group with its error."""
     from matplotlib.figure import Figure as Canvas
 
     from firstlight.view.style import VERDICT_COLOURS
 
+    order = {name: index for index, name in enumerate(channels.groups["group"])}
     frame = found.groups.frame.drop_nulls("scale")
+    frame = frame.sort(frame["group"].replace_strict(order, default=len(order), return_dtype=pl.Int64))
     canvas = Canvas(figsize=(11, 3.6))
     ax = canvas.add_subplot()
     place = np.arange(frame.height)

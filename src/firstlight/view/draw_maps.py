@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -180,6 +180,7 @@ def draw_channel_map(
     limits: tuple[float, float] | None = None,
     zero_is_empty: bool = True,
     colour_axes: Axes | None = None,
+    colour_map: str = "viridis_r",
 ) -> Axes:
     """Draw one value of every channel at its place.
 
@@ -212,12 +213,16 @@ def draw_channel_map(
         Values are counts: 0 has a colour of its own, and optional channels with 0 are absent.
     colour_axes : matplotlib Axes, optional
         Where the colour bar stands; beside `ax` by default.
+    colour_map : str
+        Name of a matplotlib colour map; a diverging one for differences and ratios.
 
     Returns
     -------
     matplotlib Axes
         `ax`.
     """
+    import matplotlib as mpl
+
     array, flags = _checked(values, channels), _checked_states(states, channels)
     if not len(channels):
         return no_data(ax, "the channel map has no channels")
@@ -231,6 +236,7 @@ def draw_channel_map(
     group = channels.group_index if "group" in channels.frame.columns else None
     of_chosen = None if group is None else group[chosen]
     colours = _colours(array[chosen], of_chosen, scale, colour_label, limits, zero_is_empty)
+    colours = replace(colours, map=mpl.colormaps[colour_map])
     pixels = np.zeros((array.size, 4))
     pixels[chosen] = _paint(
         colours, channels.optional[chosen], None if flags is None else flags[chosen], zero_is_empty

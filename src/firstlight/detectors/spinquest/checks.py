@@ -24,10 +24,13 @@ _PLANE_VERDICT: dict[str, Verdict] = {
     "no_statistics": "no-statistics",
 }
 _STATES = ("dead", "hot", "low")
+_LOW_EFFICIENCY = 0.9
 
 
 def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
     """Return the headline numbers of a run."""
+    if "occupancy/counts" not in products:
+        return _efficiency_summary(products)
     counts = products["occupancy/counts"].select(kind="hits")
     rows: list[dict[str, Any]] = [{"label": "files", "value": len(context.files), "unit": ""}]
     if "occupancy/totals" in products:
@@ -67,6 +70,8 @@ def checks(products: Mapping[str, Any], context: Context) -> list[Check]:
         found += _elements(products)
     if "quality/times" in products:
         found += _times(products["quality/times"].frame)
+    if "efficiency/planes" in products:
+        found += _efficiencies(products["efficiency/planes"].frame)
     if "trend/points" in products:
         found += _trend(products["trend/points"].frame)
     return found
@@ -156,7 +161,9 @@ def _elements(products: Mapping[str, Any]) -> list[Check]:
         if len(elements) == 1:
             rule += f"; {first['rule']}"
         verdict: Verdict = "bad" if state == "hot" else "warn"
-        details = tuple(f"{row['element']}: {row['rule']}" for row in part.head(40).iter_rows(named=True))
+        # one element stands with its rule already
+        listed = part.head(40).iter_rows(named=True) if len(elements) > 1 else ()
+        details = tuple(f"{row['element']}: {row['rule']}" for row in listed)
         ratio = _NAN if first["ratio"] is None else first["ratio"]
         found.append(
             Check(
@@ -205,6 +212,39 @@ def _times(times: pl.DataFrame) -> list[Check]:
         )
         name = "time shifted" if verdict == "bad" else "time"
         found.append(Check(name, verdict, row["shift"], _NAN, rule, row["plane"]))
+    return found
+
+
+def _efficiency_summary(products: Mapping[str, Any]) -> list[dict[str, Any]]:
+    if "efficiency/planes" not in products:
+        return []
+    planes = products["efficiency/planes"].frame
+    known = planes.filter(pl.col("state") == "ok")["efficiency"]
+    rows: list[dict[str, Any]] = [
+        {"label": "planes with an efficiency", "value": known.len(), "unit": f"of {planes.height}"}
+    ]
+    if known.len():
+        rows += [
+            {"label": f"efficiency, {word}", "value": round(float(value), 4)}
+            for word, value in (("median", known.median()), ("lowest", known.min()))
+        ]
+    return rows
+
+
+def _efficiencies(planes: pl.DataFrame) -> list[Check]:
+    """Return a check for each plane: a low efficiency is for people to judge, its absence has a reason."""
+    found = []
+    # planes for which there is no method, and planes that are not there, are in the table only
+    for row in planes.filter((pl.col("method") != "") & (pl.col("n_probes") > 0)).iter_rows(named=True):
+        value = _NAN if row["efficiency"] is None else row["efficiency"]
+        if row["state"] == "ok":
+            verdict: Verdict = "warn" if row["high"] < _LOW_EFFICIENCY else "ok"
+            interval = f"{value:.4f} (68 %: {row['low']:.4f} to {row['high']:.4f})"
+            rule = f"efficiency {interval} from {row['n_probes']} probes, {row['method']}"
+        else:
+            verdict = "no-statistics"
+            rule = row["rule"] or row["state"]
+        found.append(Check("efficiency", verdict, value, _LOW_EFFICIENCY, rule, row["plane"]))
     return found
 
 

@@ -40,6 +40,8 @@ def exports(products: Mapping[str, Any], context: Context, folder: Path) -> list
     folder : Path
         Run directory.
     """
+    if "occupancy/counts" not in products:
+        return []
     channels = context.channels
     keys = np.array(
         [

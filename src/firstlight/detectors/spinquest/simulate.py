@@ -537,6 +537,8 @@ def _fault_sets(
         return [()] * n_spills
     if isinstance(faults, (str, Path)):
         if not str(faults).endswith((".toml", ".json")):
-            raise ConfigError.unknown("set of faults", str(faults), ["demo", "standard", "none", "a TOML or JSON file"])
+            raise ConfigError.unknown(
+                "set of faults", str(faults), ["demo", "standard", "none", "a TOML or JSON file"]
+            )
         return [load_faults(faults)] * n_spills
     return [as_faults(faults)] * n_spills

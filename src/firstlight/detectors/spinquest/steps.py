@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
+import pydantic
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.spinquest.layouts import TRIGGERS
@@ -38,7 +39,7 @@ class TdcParameters(SpectrumParameters):
     column: str = "tdc_time"
     low: float = 280.0
     high: float = 2008.0
-    bins: int = 216
+    bins: int = pydantic.Field(216, ge=1)
     mark: str = "in_time"
     unit: str = "ns"
     description: str = "TDC time"
@@ -50,7 +51,7 @@ class DriftParameters(SpectrumParameters):
     column: str = "drift_distance"
     low: float = 0.0
     high: float = 2.6
-    bins: int = 130
+    bins: int = pydantic.Field(130, ge=1)
     absolute: bool = True
     unit: str = "cm"
     description: str = "drift distance"

@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.detectors.spinquest.view_times import drift_distances, head, tdc_spectra, times_of_elements
+from firstlight.detectors.spinquest.view_trend import trend_of_planes, trend_of_spills
 from firstlight.steps.multiplicity import moments
 from firstlight.view.figure import Figure
 
@@ -39,7 +40,8 @@ def pages(products: Mapping[str, Any], scene: Scene) -> tuple[list[Figure], list
         "Drift distances": drift_distances,
         "Hits per event": _multiplicity,
         "Triggers": _triggers,
-        "Trend from spill to spill": _trend,
+        "Trend from spill to spill": trend_of_spills,
+        "Trend of every plane": trend_of_planes,
         "Hits that belong to no element": _invalid,
     }
     drawn: list[Figure] = []
@@ -194,93 +196,6 @@ def _draw_triggers(
     right.tick_params(axis="x", labelsize=10.5)
     changes = [i - 0.5 for i in range(1, len(scene.sections)) if scene.sections[i] != scene.sections[i - 1]]
     right.vlines(changes, -0.5, len(names) - 0.5, color="#20262c", linewidth=0.8)
-    return canvas
-
-
-# -- spills ------------------------------------------------------------------------------------------------
-
-
-def _trend(products: Mapping[str, Any], scene: Scene) -> Figure | str:
-    if "spills/spills" not in products or "spills/planes" not in products:
-        return "spills were not counted"
-    spills: pl.DataFrame = products["spills/spills"].frame
-    if spills.height < 2:
-        return "there is one spill only" if spills.height else "there are no spills"
-    section = pl.DataFrame({"plane": scene.planes, "section": scene.sections})
-    per = (
-        products["spills/planes"]
-        .frame.join(section, on="plane")
-        .filter(pl.col("tdc_mean").is_not_null())
-        .group_by("file", "spill_id", "section")
-        .agg(((pl.col("tdc_mean") * pl.col("n_hits")).sum() / pl.col("n_hits").sum()).alias("mean"))
-    )
-    sections = list(scene.groups())
-    times = np.full((len(sections), spills.height), np.nan)
-    place = {key: i for i, key in enumerate(spills.select("file", "spill_id").iter_rows())}
-    for file, spill, name, mean in per.iter_rows():
-        times[sections.index(name), place[file, spill]] = mean
-    events = spills["n_events"].to_numpy().astype(np.float64)
-    hits = spills["n_hits"].to_numpy().astype(np.float64)
-    in_time = spills["n_in_time"].cast(pl.Float64).fill_null(float("nan")).to_numpy()
-    with np.errstate(invalid="ignore", divide="ignore"):
-        values = {"hits per event": hits / events, "in-time fraction": in_time / hits}
-    numbers = spills["spill_id"].to_list()
-    labels = [str(n) for n in numbers] if len(set(numbers)) > 1 else spills["file"].to_list()
-    caption = (
-        "Spills in the order of the files, evenly spaced. Below: mean TDC time of each detector group minus its "
-        "median over the spills; grey: no time."
-    )
-    return Figure(
-        "trend", "Trend from spill to spill", caption, "Spills",
-        partial(_draw_trend, scene, labels, values, events, hits, (sections, times)),
-    )  # fmt: skip
-
-
-def _draw_trend(
-    scene: Scene,
-    labels: Sequence[str],
-    values: Mapping[str, NDArray[np.float64]],
-    events: NDArray[np.float64],
-    hits: NDArray[np.float64],
-    timed: tuple[Sequence[str], NDArray[np.float64]],
-) -> Canvas:
-    from firstlight.view import draw
-
-    sections, times = timed
-    with_times = np.isfinite(times).any()
-    below = 0.24 * len(sections) + 0.4 if with_times else 0.0
-    # many or long labels are written upwards
-    upwards = sum(map(len, labels[:: -(-len(labels) // 24)])) > 70
-    foot = min(2.5, 0.7 + 0.085 * max(map(len, labels))) if upwards else 0.75
-    height = 0.85 + 3 * 1.45 + below + foot
-    canvas = draw.sheet(12, height)
-    head(canvas, "Trend from spill to spill", scene, 11)
-    fraction = values["in-time fraction"]
-    with np.errstate(invalid="ignore", divide="ignore"):
-        errors = {"in-time fraction": np.sqrt(fraction * (1 - fraction) / hits)}
-    series = {"events": events, **values}
-    for number, (name, points) in enumerate(series.items()):
-        top = 0.85 + 1.45 * number
-        ax = draw.place(canvas, 1.35, height - top - 1.25, 1.25, top, 11)
-        last = number == len(series) - 1 and not with_times
-        if np.isfinite(points).any():
-            draw.draw_trend(
-                ax, labels, points, errors.get(name), y_label=name.replace(" per", "\nper"), named=last
-            )
-            ax.margins(y=0.2)
-        else:
-            draw.no_data(ax, f"{name}: the files do not say")
-    if with_times:
-        ax = draw.place(canvas, 1.35, foot, 1.25, 0.85 + 3 * 1.45, 11)
-        words = "mean TDC time\n− its median [ns]"
-        draw.draw_shifts(
-            ax,
-            times,
-            sections,
-            labels,
-            draw.place(canvas, 10.9, foot, 0.95, 0.85 + 3 * 1.45, 11),
-            colour_label=words,
-        )
     return canvas
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firstlight.detectors.spinquest.options import Options
+from firstlight.detectors.spinquest.view_trend import efficiencies
 from firstlight.errors import ConfigError, SchemaError
 from firstlight.run.config import load_config
 from firstlight.view.figure import Figure, ReportTable
@@ -99,6 +100,9 @@ def figures(products: Mapping[str, Any], context: Context) -> list[Figure]:
     from firstlight.detectors.spinquest import view_pages
 
     options = _options(context)
+    measured = efficiencies(products, ", ".join(context.files[:3]))
+    if "occupancy/counts" not in products:
+        return measured
     scene = scene_of(products, context)
     drawn = _overall(scene)
     pages, left_out = view_pages.pages(products, scene)
@@ -108,7 +112,7 @@ def figures(products: Mapping[str, Any], context: Context) -> list[Figure]:
         drawn += _groups(scene, options)
     else:
         left_out.insert(0, ("Detector groups", "no element has a hit"))
-    drawn += pages
+    drawn += [*pages, *measured]
     if left_out:
         drawn.append(view_pages.left_out_page(left_out))
     return drawn
@@ -130,6 +134,8 @@ def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
         ReportTable("quality/blocks", "Blocks of dead elements", "Consecutive dead elements.", "Quality"),
         ReportTable("quality/times", "Times of planes", "Median TDC time against that of the partner plane.", "Times"),
         ReportTable("spills/spills", "Spills", "One row for each spill, in the order of the files.", "Spills"),
+        ReportTable("efficiency/planes", "Efficiencies", "Efficiency of every plane, and how it was measured.", "Efficiency"),
+        ReportTable("trend/points", "Steps in trends", "Points out of line with the spills around them.", "Spills", where="state IN ('high', 'low')"),
         ReportTable("spills/invalid", "Hits that belong to no element", "By IDs as written in the file.", "Data", limit=50),
     )  # fmt: skip
     return [table for table in offered if table.product in products]
@@ -143,18 +149,23 @@ def scene_of(products: Mapping[str, Any], context: Context) -> Scene:
     """Return what all figures of a run share; parameters as of `figures`."""
     options, channels = _options(context), context.channels
     hits = np.asarray(products["occupancy/counts"].select(kind="hits"))
-    totals = products["occupancy/totals"].frame.row(0, named=True)
-    n_events = int(totals["n_events"])
+    # counts that the original tool made say nothing of events
+    n_events = (
+        int(products["occupancy/totals"].frame["n_events"][0]) if "occupancy/totals" in products else None
+    )
     values, label = hits.astype(np.float64), "hits"
-    if options.view.quantity == "events":
+    if options.view.quantity == "events" and n_events is not None:
         events = np.asarray(products["occupancy/counts"].select(kind="events"), dtype=np.float64)
-        values, label = events / max(n_events, 1), "occupancy (fraction of events)"
+        values, label = events / max(n_events or 0, 1), "occupancy (fraction of events)"
     planes, sections = _planes_of(options, channels, hits)
     # without any hit there is nothing to judge: every element would be called absent
     states, expected = _verdicts(products, channels) if hits.any() else (None, None)
     selection = _selection(options)
     files = context.files[0] if len(context.files) == 1 else f"{len(context.files)} files"
-    about = f"{files}: {n_events:,} events, {int(hits.sum()):,} hits{f' ({selection})' if selection else ''}"
+    counted = (
+        f"{int(hits.sum()):,} hits" if n_events is None else f"{n_events:,} events, {int(hits.sum()):,} hits"
+    )
+    about = f"{files}: {counted}{f' ({selection})' if selection else ''}"
     return Scene(
         channels, planes, sections, values, label,
         "per-group" if options.view.scale == "per-detector" else options.view.scale,
