@@ -7,10 +7,11 @@ Built-in detectors stand in a literal table, others come through the entry-point
 from __future__ import annotations
 
 import importlib
+import logging
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal, Protocol, runtime_checkable
 
-from firstlight.errors import DetectorError
+from firstlight.errors import DetectorError, FirstlightError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -21,7 +22,19 @@ if TYPE_CHECKING:
     from firstlight.data.schema import Chunk, Span, TableSchema
     from firstlight.data.select import Selection
 
-__all__ = ["Description", "Detector", "Plan", "Source", "detector_names", "get_detector"]
+__all__ = [
+    "Description",
+    "Detector",
+    "Plan",
+    "Source",
+    "detector_names",
+    "get_detector",
+    "installed_detectors",
+    "origin_of",
+    "recognise",
+]
+
+log = logging.getLogger(__name__)
 
 GROUP = "firstlight.detectors"
 
@@ -186,12 +199,7 @@ class Detector:
         value = getattr(self, part)
         if not isinstance(value, str):
             return value
-        module, _, attribute = value.partition(":")
-        try:
-            return getattr(importlib.import_module(module), attribute)
-        except (ImportError, AttributeError) as error:
-            what = f"cannot load {part} from {value!r}: {error}"
-            raise DetectorError(what, where=f"detector {self.name}") from error
+        return _imported(value, f"cannot load {part} from", self.name)
 
     def source_for(self, path: Path) -> Source | None:
         """Return the first source that takes the file for its own, or None."""
@@ -207,6 +215,18 @@ class Detector:
         return tuple(found)
 
 
+def _imported(place: str, what: str, name: str) -> Any:
+    module, _, attribute = place.partition(":")
+    try:
+        return getattr(importlib.import_module(module), attribute)
+    except FirstlightError:
+        raise
+    except Exception as error:  # (a module of somebody else may fail in any way when it is imported)
+        kind = "" if isinstance(error, ImportError | AttributeError) else f"{type(error).__name__}: "
+        what = f"{what} {place!r}: {kind}{error}"
+        raise DetectorError(what, where=f"detector {name}") from error
+
+
 def _built_in() -> Mapping[str, str]:
     from firstlight.detectors import BUILT_IN
 
@@ -219,18 +239,28 @@ def _external() -> dict[str, Any]:
     found: dict[str, Any] = {}
     for point in entry_points(group=GROUP):
         if point.name in found and found[point.name].value != point.value:
-            what = f"two packages define the detector {point.name!r}: {found[point.name].value} and {point.value}"
+            both = f"{_package(found[point.name])} and {_package(point)}"
+            what = f"two packages define the detector {point.name!r}: {both}"
             raise DetectorError(what, hint="uninstall one of them")
         if point.name in _built_in():
-            what = f"{point.value} defines the detector {point.name!r}, which is built in"
+            what = f"{_package(point)} defines the detector {point.name!r}, which is built in"
             raise DetectorError(what, hint="ask its authors for another name")
         found[point.name] = point
     return found
 
 
+def _package(point: Any) -> str:
+    return f"{point.dist.name} ({point.value})" if point.dist is not None else str(point.value)
+
+
 def detector_names() -> list[str]:
     """Return the names of all detectors, built-in ones first."""
     return [*_built_in(), *sorted(_external())]
+
+
+def origin_of(name: str) -> str:
+    """Return where a detector comes from: ``"built in"``, or the package that has its entry point."""
+    return "built in" if name in _built_in() else f"package {_package(_external()[name])}"
 
 
 def get_detector(name: str) -> Detector:
@@ -247,22 +277,34 @@ def get_detector(name: str) -> Detector:
         if name not in external:
             raise DetectorError.unknown("detector", name, detector_names())
         place = external[name].value
-    module, _, attribute = place.partition(":")
-    try:
-        detector = getattr(importlib.import_module(module), attribute)
-    except (ImportError, AttributeError) as error:
-        what = f"cannot be loaded from {place!r}: {error}"
-        raise DetectorError(what, where=f"detector {name}") from error
+    detector = _imported(place, "cannot be loaded from", name)
     if not isinstance(detector, Detector):
         what = f"{place!r} is a {type(detector).__name__}, not a Detector"
         raise DetectorError(what, where=f"detector {name}")
     return detector
 
 
+def installed_detectors() -> list[Detector]:
+    """Return all detectors whose sources can be loaded; the others are named in the log.
+
+    A package of somebody else that is broken must not stop the work with other detectors.
+    """
+    found = []
+    for name in detector_names():
+        try:
+            detector = get_detector(name)
+            detector.load("sources")
+        except DetectorError as error:
+            log.warning("left out: %s", error)
+            continue
+        found.append(detector)
+    return found
+
+
 def recognise(paths: Sequence[Path]) -> dict[str, list[Path]]:
     """Return which detector takes which of some files for its own; files that none wants are left out."""
     found: dict[str, list[Path]] = {}
-    detectors = [get_detector(name) for name in detector_names()]
+    detectors = installed_detectors()
     for path in paths:
         for detector in detectors:
             if path.name.endswith(detector.suffixes) and detector.source_for(path) is not None:

@@ -75,7 +75,7 @@ def process(
 
     Examples
     --------
-    >>> run = process("run_005994/", detector="spinquest")  # doctest: +SKIP
+    >>> run = process("run_005994/")  # doctest: +SKIP
     >>> run["occupancy/counts"].to_numpy().shape            # doctest: +SKIP
     (6952, 4)
     """
@@ -116,12 +116,12 @@ def choose(
         If no detector takes any file for its own, or several do.
     """
     from firstlight.data.patterns import find_files
-    from firstlight.detector import detector_names, get_detector, recognise
+    from firstlight.detector import detector_names, get_detector, installed_detectors, recognise
 
     paths = list(paths)
     if detector is not None:
         return detector, find_files(paths, suffixes=detector.suffixes, pattern=pattern)
-    suffixes = tuple({suffix for name in detector_names() for suffix in get_detector(name).suffixes})
+    suffixes = tuple({suffix for each in installed_detectors() for suffix in each.suffixes})
     files = find_files(paths, suffixes=suffixes, pattern=pattern)
     found = recognise(files)
     if not found:

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from firstlight.errors import StoreError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -23,12 +25,18 @@ def atomic(path: Path) -> Iterator[Path]:
 
     The content is flushed to the disk before the rename, so that after a crash either the old or the
     whole new file stands there.
+
+    Raises
+    ------
+    StoreError
+        If the file cannot be written: no permission, no room.
     """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
-    os.close(handle)
-    temporary = Path(name)
+    temporary: Path | None = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".tmp")
+        os.close(handle)
+        temporary = Path(name)
         yield temporary
         with temporary.open("rb+") as stream:
             os.fsync(stream.fileno())
@@ -36,8 +44,12 @@ def atomic(path: Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise StoreError(what, where=path, hint="another --output, or make room there") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -95,7 +95,11 @@ def progress_from(options: Mapping[str, Any]) -> Progress:
 
         handler = logging.StreamHandler()
         handler.setFormatter(logging.Formatter("%(message)s"))
-        logging.getLogger("firstlight").addHandler(handler)
+        log = logging.getLogger("firstlight")
+        log.addHandler(handler)
+        context = click.get_current_context(silent=True)
+        if context is not None:
+            context.find_root().call_on_close(lambda: log.removeHandler(handler))
     return Progress(quiet=bool(options.get("quiet")))
 
 

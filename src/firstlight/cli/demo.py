@@ -28,15 +28,15 @@ def demo(output: Path, names: tuple[str, ...], seed: int, jobs: int, quiet: bool
     The simulated files have faults planted in them; the report should find them.
     """
     from firstlight.cli.common import progress_from
-    from firstlight.detector import detector_names, get_detector
+    from firstlight.detector import get_detector, installed_detectors
     from firstlight.run.chain import Settings, process
     from firstlight.run.execution import Executor
     from firstlight.view.report import write_index
 
     progress = progress_from({"quiet": quiet, "verbose": verbose})
     runs = []
-    for name in names or detector_names():
-        detector = get_detector(name)
+    for detector in [get_detector(name) for name in names] or installed_detectors():
+        name = detector.name
         if detector.simulate is None:
             if name in names:
                 what = f"the detector {name} has no simulator"
@@ -70,9 +70,9 @@ def warmup(quiet: bool, verbose: bool) -> None:
     """Compile all kernels now, so that no later command waits for it."""
     from firstlight.cli.common import progress_from
     from firstlight.data import kernels
-    from firstlight.detector import detector_names, get_detector
+    from firstlight.detector import installed_detectors
 
-    detectors = [get_detector(name) for name in detector_names()]
+    detectors = installed_detectors()
     jobs = [kernels.warm_up, *(d.load("warm_up") for d in detectors if d.warm_up is not None)]
     progress = progress_from({"quiet": quiet, "verbose": verbose})
     start = time.monotonic()

@@ -28,10 +28,9 @@ def inspect(files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
     FILES may be folders too. A file that nobody can read is named with the reason, and the exit status is 3.
     """
     from firstlight.data.patterns import find_files
-    from firstlight.detector import detector_names, get_detector
+    from firstlight.detector import get_detector, installed_detectors
 
-    names = [name] if name else detector_names()
-    asked = [get_detector(each) for each in names]
+    asked = [get_detector(name)] if name else installed_detectors()
     suffixes = tuple({suffix for detector in asked for suffix in detector.suffixes})
     results: list[dict[str, Any]] = []
     for path in find_files(files, suffixes=suffixes):
@@ -83,21 +82,20 @@ def _print(path: Path, result: dict[str, Any]) -> None:
 @json_option
 def detectors(as_json: bool) -> None:
     """List the detectors: built-in ones and those of installed packages."""
-    from firstlight.detector import GROUP, detector_names, get_detector
-    from firstlight.detectors import BUILT_IN
+    from firstlight.detector import detector_names, get_detector, origin_of
     from firstlight.errors import DetectorError
 
     rows = []
     for name in detector_names():
-        origin = "built in" if name in BUILT_IN else f"entry point {GROUP}"
+        origin = origin_of(name)
         try:
             found = get_detector(name)
+            reads = "; ".join(source.title for source in found.load("sources"))
         except DetectorError as error:
             rows.append(
                 {"name": name, "title": str(error), "maturity": "broken", "origin": origin, "reads": ""}
             )
             continue
-        reads = "; ".join(source.title for source in found.load("sources"))
         rows.append(
             {"name": name, "title": found.title, "maturity": found.maturity, "origin": origin, "reads": reads}
         )

@@ -112,7 +112,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             args=None if arguments is None else list(arguments), prog_name="firstlight", standalone_mode=False
         )
     except click.exceptions.Abort:
-        click.echo("stopped", err=True)
+        click.echo("\nstopped; what was finished is kept", err=True)
         sys.exit(130)
     except click.ClickException as error:
         error.show()

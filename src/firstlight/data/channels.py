@@ -6,6 +6,7 @@ trends and exports are written once for drift-chamber wires, pixels and photo-se
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
@@ -95,6 +96,11 @@ class ChannelMap:
             place = f"channel map {self.name} {self.version}"
             raise SchemaError.unknown("column", name, self.frame.columns, where=place)
         return self.frame[name].to_numpy()
+
+    @cached_property
+    def digest(self) -> str:
+        """Digest of all columns: two maps of one name and version need not be the same."""
+        return hashlib.sha256(self.frame.write_csv().encode()).hexdigest()[:24]
 
     @cached_property
     def optional(self) -> NDArray[np.bool_]:

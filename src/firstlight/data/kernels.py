@@ -34,15 +34,18 @@ def count_channels(
     counts : ndarray, shape (n_channels, 2)
         Changed in place: hits, events.
     """
-    last = np.full(counts.shape[0], -1, dtype=np.int64)
+    # hits, events, and number of the last event stand together: one cache line for each hit
+    local = np.zeros((counts.shape[0], 3), dtype=np.int32)
     for event in range(offsets.size - 1):
+        number = np.int32(event + 1)
         for row in range(offsets[event], offsets[event + 1]):
             if channel[row] >= 0:
                 where = np.uint64(channel[row])
-                counts[where, 0] += 1
-                if last[where] != event:
-                    last[where] = event
-                    counts[where, 1] += 1
+                local[where, 0] += 1
+                if local[where, 2] != number:
+                    local[where, 2] = number
+                    local[where, 1] += 1
+    counts += local[:, :2]
 
 
 @numba.njit(cache=True, nogil=True)

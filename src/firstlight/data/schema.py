@@ -166,8 +166,8 @@ class Table:
 
     @classmethod
     def from_rows(cls, schema: TableSchema, rows: Sequence[Mapping[str, Any]]) -> Table:
-        """Return a table made of one mapping per row."""
-        return cls(pl.DataFrame(list(rows), schema=schema.dtypes), schema)
+        """Return a table made of one mapping per row, NaN as null."""
+        return cls.from_frame(schema, pl.DataFrame(list(rows), schema=schema.dtypes))
 
     @classmethod
     def from_frame(cls, schema: TableSchema, frame: pl.DataFrame) -> Table:

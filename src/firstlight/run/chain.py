@@ -6,10 +6,7 @@ under the same key, judges them, and writes figures, files of the original tool 
 
 from __future__ import annotations
 
-import copyreg
-import functools
 import logging
-import os
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -17,18 +14,24 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
-import pydantic
 
 from firstlight.data.channels import ChannelMap
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detector import get_detector
-from firstlight.errors import InputError, InputsRefusedError, UsageError
+from firstlight.errors import (
+    ConfigError,
+    InputError,
+    InputsRefusedError,
+    SelectionError,
+    StoreError,
+    UsageError,
+)
 from firstlight.run import provenance
-from firstlight.run.config import StrictModel, build
+from firstlight.run.config import StrictModel, build, configuration_model
 from firstlight.run.execution import Executor
 from firstlight.run.progress import Progress
 from firstlight.run.provenance import InputRecord
-from firstlight.run.reading import look, read_files, spans_of
+from firstlight.run.reading import look, read_files, refused_by, skip_beyond, spans_of, unique_names
 from firstlight.run.store import Run
 from firstlight.steps.step import Check, ChunkStep, Context, ProductStep, worst
 
@@ -96,30 +99,7 @@ def configuration_of(detector: Detector) -> type[StrictModel]:
     """
     options: type[StrictModel] = detector.load("options")
     steps = tuple((step.name, step.parameters) for step in detector.load("chain"))
-    return _configuration(detector.name, options, steps)
-
-
-@functools.cache
-def _configuration(
-    name: str, options: type[StrictModel], steps: tuple[tuple[str, type[StrictModel]], ...]
-) -> type[StrictModel]:
-    fields: dict[str, Any] = {
-        step: (parameters, pydantic.Field(default_factory=parameters, description=f"step {step}"))
-        for step, parameters in steps
-        if parameters.model_fields
-    }
-    model: type[StrictModel] = pydantic.create_model(f"{name}_configuration", __base__=options, **fields)
-
-    # the class stands in no module: other processes make it again from its parts
-    def parts(config: StrictModel) -> tuple[Any, ...]:
-        return _restore, (name, options, steps, dict(config))
-
-    copyreg.pickle(model, parts)
-    return model
-
-
-def _restore(name: str, options: Any, steps: Any, values: dict[str, Any]) -> StrictModel:
-    return _configuration(name, options, steps).model_construct(**values)
+    return configuration_model(detector.name, options, steps)
 
 
 def process(
@@ -177,7 +157,11 @@ def process(
 
 @contextmanager
 def _logged(path: Path) -> Iterator[None]:
-    handler = logging.FileHandler(path, encoding="utf-8")
+    try:
+        handler = logging.FileHandler(path, encoding="utf-8")
+    except OSError as error:
+        what = f"cannot be written: {error.strerror}"
+        raise StoreError(what, where=path, hint="another --output") from error
     handler.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(message)s"))
     before = log.level
     log.addHandler(handler)
@@ -205,6 +189,7 @@ class _Chain:
     def run_all(self, paths: list[Path], max_events: int | None) -> Run:
         activity = provenance.activity(self.settings.command)
         log.info("start %s on %d files", self.detector.name, len(paths))
+        self.look_at_further_inputs()
         descriptions, records = look(
             paths, self.detector.load("sources"), self.settings.executor, self.settings.progress
         )
@@ -212,7 +197,8 @@ class _Chain:
         if not usable:
             raise _nothing_usable(records)
         plan: Plan = self.detector.load("plan")(self.config, usable)
-        records = [_refuse(record, plan.refused) for record in records]
+        self.look_at_columns(plan)
+        records = skip_beyond([refused_by(record, plan.refused) for record in records], max_events)
         files = unique_names([record.path for record in records])
         self.context = Context(plan.channels, self.config, tuple(files), bool(plan.selection))
         records = self.read(paths, descriptions, records, plan, max_events)
@@ -223,6 +209,33 @@ class _Chain:
         if len(refused) > self.settings.allow_bad:
             raise _too_many_refused(refused, len(records), self.run)
         return self.run
+
+    def look_at_columns(self, plan: Plan) -> None:
+        """Find a mistyped column before it is held against every single file."""
+        schemas = [source.schemas for source in self.detector.load("sources")]
+        wishes: list[tuple[type[UsageError], str, Mapping[str, tuple[str, ...]]]] = [
+            (SelectionError, "selection", plan.selection.needs())
+        ]
+        wishes += [
+            (ConfigError, f"step {step.name}", step.needs(self.parameters(step)))
+            for step in self.steps
+            if isinstance(step, ChunkStep)
+        ]
+        for error, where, needs in wishes:
+            for table, columns in needs.items():
+                known = [name for found in schemas if table in found for name in found[table].names]
+                for column in columns:
+                    if known and column not in known:
+                        raise error.unknown("column", column, known, where=f"{where}, table {table}")
+
+    def look_at_further_inputs(self) -> None:
+        """Find a missing mask or reference before hours of reading rather than after them."""
+        for step in self.steps:
+            if isinstance(step, ProductStep) and step.inputs is not None:
+                for path in step.inputs(self.parameters(step)):
+                    if not Path(path).exists():
+                        what = f"file that step {step.name} needs does not exist"
+                        raise ConfigError(what, where=path)
 
     def complete(
         self,
@@ -250,7 +263,7 @@ class _Chain:
         self.context = Context(plan.channels, self.config, (path.name,), cut=True)
         for name, product in products.items():
             step, _, part = name.partition("/")
-            key = provenance.product_key(step, 0, [self.option_values(), plan.channels.version], [digest])
+            key = provenance.product_key(step, 0, [self.option_values(), plan.channels.digest], [digest])
             self.run.put(
                 name, product, {"key": key, "wasGeneratedBy": f"import of {path.name}", "used": ["inputs"]}
             )
@@ -280,7 +293,7 @@ class _Chain:
     def keep_channels(self, channels: ChannelMap) -> None:
         """Keep the channel map with the products, so that the run can be read without its inputs."""
         tables = {"map": channels.frame, "groups": channels.groups}
-        key = provenance.product_key("channels", 1, [channels.name, channels.version, len(channels)], [])
+        key = provenance.product_key("channels", 1, [channels.name, channels.version, channels.digest], [])
         about = {"key": key, "wasGeneratedBy": "channels", "version": 1, "parameters": {}, "used": []}
         for name, frame in tables.items():
             if frame.height:
@@ -311,7 +324,7 @@ class _Chain:
             self.option_values(),
             plan.channels.name,
             plan.channels.version,
-            len(plan.channels),
+            plan.channels.digest,
             max_events,
             used,
         ]
@@ -361,7 +374,7 @@ class _Chain:
                     products = step.finish(reading.partials[step.name], parameters, self.context)
                     self.keep(step, keys[step.name], parameters, products, seconds, refused=refused)
         by_path = {str(path): refused.get(name) for path, name in zip(paths, self.context.files, strict=True)}
-        return [_refuse(record, {path: why for path, why in by_path.items() if why}) for record in records]
+        return [refused_by(record, {path: why for path, why in by_path.items() if why}) for record in records]
 
     # -- steps on products -------------------------------------------------------------------------------
 
@@ -610,26 +623,6 @@ def _digest_any(path: Path) -> str:
     if path.is_dir():
         path = path / "run.json"
     return provenance.digest_file(path)
-
-
-def _refuse(record: InputRecord, refused: Mapping[str, str]) -> InputRecord:
-    from dataclasses import replace
-
-    reason = refused.get(record.path)
-    return record if reason is None else replace(record, status="refused", reason=reason)
-
-
-def unique_names(paths: Sequence[str]) -> list[str]:
-    """Return short names of files: the base name, or with as much of the folder as tells them apart."""
-    names = [Path(path).name for path in paths]
-    repeated = {name for name in names if names.count(name) > 1}
-    if not repeated:
-        return names
-    common = os.path.commonpath([str(Path(path).absolute().parent) for path in paths])
-    return [
-        os.path.relpath(Path(path).absolute(), common) if Path(path).name in repeated else Path(path).name
-        for path in paths
-    ]
 
 
 def _nothing_usable(records: Sequence[InputRecord]) -> InputError:

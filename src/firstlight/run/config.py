@@ -7,10 +7,12 @@ what is given on the command line overrides the file, and the effective configur
 
 from __future__ import annotations
 
+import copyreg
+import functools
 import json
 import tomllib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, get_args
 
 import pydantic
 
@@ -19,7 +21,7 @@ from firstlight.errors import ConfigError, nearest
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-__all__ = ["StrictModel", "build", "load_config"]
+__all__ = ["StrictModel", "build", "configuration_model", "load_config"]
 
 Model = TypeVar("Model", bound="StrictModel")
 
@@ -105,7 +107,47 @@ def build(model: type[Model], values: Mapping[str, Any], where: str | Path | Non
 def _keys_at(model: type[pydantic.BaseModel], location: tuple[int | str, ...]) -> list[str]:
     for part in location:
         field = model.model_fields.get(str(part))
-        inner = None if field is None else field.annotation
-        if isinstance(inner, type) and issubclass(inner, pydantic.BaseModel):
-            model = inner
+        inner = None if field is None else _model_in(field.annotation)
+        model = inner or model
     return list(model.model_fields)
+
+
+def _model_in(annotation: Any) -> type[pydantic.BaseModel] | None:
+    """Return the parameter model of a field, also of one that is optional or a list of them."""
+    if isinstance(annotation, type) and issubclass(annotation, pydantic.BaseModel):
+        return annotation
+    return next((found for part in get_args(annotation) if (found := _model_in(part)) is not None), None)
+
+
+@functools.cache
+def configuration_model(
+    name: str, options: type[StrictModel], steps: tuple[tuple[str, type[StrictModel]], ...]
+) -> type[StrictModel]:
+    """Return the model of a configuration file: options at the top, parameters of steps in tables.
+
+    Parameters
+    ----------
+    name : str
+        Name of the detector.
+    options : type of StrictModel
+        Its options.
+    steps : tuple of (str, type of StrictModel)
+        Name and parameter model of each step.
+    """
+    fields: dict[str, Any] = {
+        step: (parameters, pydantic.Field(default_factory=parameters, description=f"step {step}"))
+        for step, parameters in steps
+        if parameters.model_fields
+    }
+    model: type[StrictModel] = pydantic.create_model(f"{name}_configuration", __base__=options, **fields)
+
+    # the class stands in no module: other processes make it again from its parts
+    def parts(config: StrictModel) -> tuple[Any, ...]:
+        return _restore, (name, options, steps, dict(config))
+
+    copyreg.pickle(model, parts)
+    return model
+
+
+def _restore(name: str, options: Any, steps: Any, values: dict[str, Any]) -> StrictModel:
+    return configuration_model(name, options, steps).model_construct(**values)

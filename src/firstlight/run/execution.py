@@ -8,13 +8,14 @@ file never stops the others. What is bad about an input (`InputError`) is not tr
 from __future__ import annotations
 
 import os
+import pickle
 import traceback
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from firstlight.errors import InputError, MissingExtraError, UsageError
+from firstlight.errors import FirstlightError, InputError, MissingExtraError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,6 +29,8 @@ _ONE_THREAD = (
     "OPENBLAS_NUM_THREADS",
     "MKL_NUM_THREADS",
 )
+# seconds in which a scheduler answers
+_PATIENCE = 20.0
 
 
 @dataclass(frozen=True)
@@ -107,39 +110,56 @@ class Executor:
             # only a few results are held at a time: partial results of a long run would not all fit
             waiting: deque[Any] = deque()
             rest = iter(tasks)
-            for task in rest:
-                waiting.append(pool.submit(_guarded, function, task, self.retries))
-                if len(waiting) >= 2 * workers:
-                    break
             try:
-                while waiting:
-                    result = waiting.popleft().result()
+                while True:
                     for task in rest:
                         waiting.append(pool.submit(_guarded, function, task, self.retries))
-                        break
-                    yield result
+                        if len(waiting) >= 2 * workers:
+                            break
+                    if not waiting:
+                        return
+                    yield _taken(waiting.popleft())
             except BrokenProcessPool as error:
                 what = "a worker process died"
-                raise UsageError(what, hint="fewer --jobs: it may have run out of memory") from error
+                raise FirstlightError(what, hint="fewer --jobs: it may have run out of memory") from error
+            finally:
+                # what was not begun is not waited for when the work is given up
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def _on_dask(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
         try:
-            from distributed import Client
+            from distributed import CancelledError, Client
+            from distributed.scheduler import KilledWorker
         except ImportError:
             package, extra = "distributed", "dask"
             raise MissingExtraError(package, extra) from None
         try:
-            client: Any = Client(self.dask, timeout="20s", set_as_default=False)  # type: ignore[no-untyped-call]
+            client: Any = Client(self.dask, timeout=_PATIENCE, set_as_default=False)  # type: ignore[no-untyped-call]
         except (OSError, ValueError) as error:
             what = f"no Dask scheduler answers: {error}"
             raise UsageError(what, where=self.dask, hint="start one with: dask scheduler") from error
         with client:
-            if not client.scheduler_info()["workers"]:
-                client.wait_for_workers(1, timeout=60)
+            try:
+                client.wait_for_workers(1, timeout=3 * _PATIENCE)
+            except TimeoutError as error:
+                what = "the Dask scheduler has no workers"
+                raise UsageError(what, where=self.dask, hint="start one with: dask worker ADDRESS") from error
             futures = [client.submit(_guarded, function, task, self.retries, pure=False) for task in tasks]
             for future in futures:
-                yield future.result()
+                try:
+                    yield _taken(future)
+                except (KilledWorker, CancelledError, OSError) as error:
+                    what = f"a worker process died, or the cluster was lost: {error}"
+                    raise FirstlightError(what, where=self.dask, hint="workers with more memory") from error
                 future.release()
+
+
+def _taken(future: Any) -> Any:
+    """Return the result of a future; one that cannot travel between processes is the failure of its task."""
+    try:
+        return future.result()
+    except (TypeError, AttributeError, ValueError, pickle.PickleError) as error:
+        return Failure(error, traceback.format_exc())
 
 
 def _guarded(function: Callable[[Any], Any], task: Any, retries: int) -> Any:

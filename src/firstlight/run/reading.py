@@ -8,15 +8,16 @@ many processes there are, so that one process and a cluster give the same result
 from __future__ import annotations
 
 import logging
+import os
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from firstlight.data.schema import Chunk, Span, merge_columns
+from firstlight.data.schema import Chunk, Span, Table, merge_columns
 from firstlight.data.select import CutFlow, Selection
-from firstlight.errors import InputError
+from firstlight.errors import InputError, SchemaError
 from firstlight.run.execution import Executor, Failure
 from firstlight.run.provenance import InputRecord, digest_file
 
@@ -28,7 +29,16 @@ if TYPE_CHECKING:
     from firstlight.run.progress import Progress
     from firstlight.steps.step import ChunkStep, Context
 
-__all__ = ["Reading", "look", "read_files", "reduce_chunks"]
+__all__ = [
+    "Reading",
+    "look",
+    "read_files",
+    "reduce_chunks",
+    "refused_by",
+    "skip_beyond",
+    "spans_of",
+    "unique_names",
+]
 
 log = logging.getLogger(__name__)
 
@@ -144,6 +154,7 @@ def reduce_chunks(
     partials: dict[str, Any] = {}
     flow: CutFlow | None = None
     for chunk in _ahead(chunks):
+        _check(chunk, len(context.channels))
         data = chunk
         if selection:
             data, counted = selection.apply(chunk)
@@ -154,6 +165,23 @@ def reduce_chunks(
                 step.merge(partials[step.name], partial) if step.name in partials else partial
             )
     return partials, flow
+
+
+def _check(chunk: Chunk, n_channels: int) -> None:
+    """Refuse a chunk whose tables contradict each other: kernels trust them, and would leave their arrays."""
+    hits = chunk.parts.get("hits")
+    events = chunk.parts.get("events")
+    if isinstance(hits, Table) and isinstance(events, Table) and "n_hits" in events:
+        total = int(events.frame["n_hits"].sum())
+        if total != len(hits):
+            what = f"events {chunk.span.start} to {chunk.span.stop}: n_hits add up to {total}, there are {len(hits)} hits"
+            raise SchemaError(what, where=chunk.span.path, hint="this is a fault of the source, not of the file")
+    for name, part in chunk.parts.items():
+        if isinstance(part, Table) and "channel" in part and len(part):
+            largest = int(part.frame["channel"].max())  # type: ignore[arg-type]
+            if largest >= n_channels:
+                what = f"table {name} has channel {largest}, the channel map has {n_channels}"
+                raise SchemaError(what, where=chunk.span.path, hint="-1 is for hits that belong to no channel")
 
 
 def _ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:
@@ -285,3 +313,35 @@ def _merge(
         partials[name] = merges[name](partials[name], partial) if name in partials else partial
     flows = [flow for flow in (one[1], other[1]) if flow is not None]
     return partials, reduce(lambda a, b: a + b, flows) if flows else None
+
+
+def refused_by(record: InputRecord, refused: Mapping[str, str]) -> InputRecord:
+    """Return the record of a file, with the reason if it is among those that were refused."""
+    reason = refused.get(record.path)
+    return record if reason is None else replace(record, status="refused", reason=reason)
+
+
+def skip_beyond(records: Sequence[InputRecord], limit: int | None) -> list[InputRecord]:
+    """Return the records with those files marked as skipped that a limited number of events does not reach."""
+    left = limit
+    found = []
+    for record in records:
+        reached = left is None or left > 0 or record.status != "used"
+        if left is not None and record.status == "used":
+            left = max(left - record.n_events, 0)
+        why = f"not reached: at most {limit} events were asked for (--max-events)"
+        found.append(record if reached else replace(record, status="skipped", reason=why))
+    return found
+
+
+def unique_names(paths: Sequence[str]) -> list[str]:
+    """Return short names of files: the base name, or with as much of the folder as tells them apart."""
+    names = [Path(path).name for path in paths]
+    repeated = {name for name in names if names.count(name) > 1}
+    if not repeated:
+        return names
+    common = os.path.commonpath([str(Path(path).absolute().parent) for path in paths])
+    return [
+        os.path.relpath(Path(path).absolute(), common) if Path(path).name in repeated else Path(path).name
+        for path in paths
+    ]

@@ -13,7 +13,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,16 +64,20 @@ class StoredProduct:
         Raises
         ------
         StoreError
-            If the file is missing or damaged.
+            If the file is missing or damaged, or is not the one that run.json describes.
         """
         if not self.path.is_file():
             what = "file of the product is missing"
             raise StoreError(what, where=self.path, hint="run the command again with --force")
         try:
-            return _read(self.path)[0]
+            value, key = _read(self.path)
         except _unreadable() as error:
             what = f"cannot be read: {error}"
             raise StoreError(what, where=self.path, hint="run the command again with --force") from error
+        if key != self.provenance.get("key", key):
+            what = "is newer than run.json: the run was stopped between the two"
+            raise StoreError(what, where=self.path, hint="run the command again, it carries on from here")
+        return value
 
     def to_polars(self) -> pl.DataFrame:
         """Return a table as a polars frame."""
@@ -160,7 +164,7 @@ class Run(Mapping[str, StoredProduct]):
             raise StoreError(what, where=folder, known=runs or None)
         try:
             record = json.loads(path.read_text(encoding="utf-8"))
-        except (UnicodeDecodeError, ValueError) as error:
+        except (OSError, ValueError) as error:
             what = f"is damaged: {error}"
             raise StoreError(what, where=path) from error
         if not isinstance(record, dict) or record.get("format") != FORMAT:
@@ -171,6 +175,14 @@ class Run(Mapping[str, StoredProduct]):
                 f"was written in format {record['format_version']}, this version reads up to {FORMAT_VERSION}"
             )
             raise StoreError(what, where=path, hint="python -m pip install --upgrade firstlight")
+        try:
+            inside = all(_is_inside(entry["file"]) for entry in record["products"].values())
+        except (AttributeError, KeyError, TypeError):
+            inside = False
+        if not inside:
+            # a run directory may come from anybody: nothing outside of it is ever read or removed
+            what = "is damaged: its products are not files of this directory"
+            raise StoreError(what, where=path)
         return cls(folder, record)
 
     def save(self) -> None:
@@ -212,7 +224,7 @@ class Run(Mapping[str, StoredProduct]):
         path = self.folder / entry["file"]
         try:
             # run.json and the product are two files: only the key inside the product tells what it is
-            return path.is_file() and _stored_key(path) == key
+            return path.is_file() and _stored_key(path, path.suffix) == key
         except _unreadable():
             return False
 
@@ -235,8 +247,18 @@ class Run(Mapping[str, StoredProduct]):
             raise StoreError(what)
         suffix = ".parquet" if isinstance(product, Table) else ".h5"
         path = self.folder / "products" / f"{name}{suffix}"
+        key = str(provenance["key"])
         with atomic(path) as temporary:
-            _write(temporary, product, str(provenance["key"]))
+            try:
+                _write(temporary, product, key)
+                # HDF5 may run out of room while it closes a file, and only says so to the terminal
+                complete = _stored_key(temporary, suffix) == key
+            except _unreadable() as error:
+                what = f"cannot be written: {error}"
+                raise StoreError(what, where=path, hint="another --output, or make room there") from error
+            if not complete:
+                what = "cannot be written whole"
+                raise StoreError(what, where=path, hint="another --output, or make room there")
         kind = {Table: "table", Block: "block", HistogramCube: "histogram"}[type(product)]
         file = path.relative_to(self.folder).as_posix()
         self.record["products"][name] = {**provenance, "file": file, "kind": kind}
@@ -269,6 +291,11 @@ def open_run(path: Path | str) -> Run:
     return Run.open(path)
 
 
+def _is_inside(file: str) -> bool:
+    path = PurePosixPath(file)
+    return not path.is_absolute() and ".." not in path.parts
+
+
 def _unreadable() -> tuple[type[Exception], ...]:
     """Return what the readers of Parquet and HDF5 raise on a damaged file."""
     import polars as pl
@@ -295,7 +322,8 @@ def _write(path: Path, product: Product, key: str) -> None:
 
             uhi.io.hdf5.write(file.create_group("histogram"), product.to_uhi(), compression_opts=1)  # type: ignore[arg-type]
             return
-        data = file.create_dataset("block", data=product.values, compression="gzip", compression_opts=1)
+        packed = {"compression": "gzip", "compression_opts": 1} if product.values.ndim else {}
+        data = file.create_dataset("block", data=product.values, **packed)
         data.attrs["axes"] = list(product.axes)
         data.attrs["unit"] = product.unit
         data.attrs["description"] = product.description
@@ -342,8 +370,8 @@ def _plain_labels(values: NDArray[Any]) -> Any:
     return [value.decode() for value in values] if values.dtype.kind in "SO" else values
 
 
-def _stored_key(path: Path) -> str:
-    if path.suffix == ".parquet":
+def _stored_key(path: Path, suffix: str) -> str:
+    if suffix == ".parquet":
         import polars as pl
 
         return pl.read_parquet_metadata(path)["firstlight_key"]

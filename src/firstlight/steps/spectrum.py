@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import numpy as np
+import pydantic
 
 from firstlight.data.cube import Axis, HistogramCube
 from firstlight.run.config import StrictModel
@@ -40,11 +41,18 @@ class SpectrumParameters(StrictModel):
     column: str
     low: float
     high: float
-    bins: int
+    bins: int = pydantic.Field(ge=1)
     absolute: bool = False
     mark: str = ""
     unit: str = ""
     description: str = ""
+
+    @pydantic.model_validator(mode="after")
+    def _edges_in_order(self) -> SpectrumParameters:
+        if not self.low < self.high:
+            what = f"low ({self.low:g}) must be below high ({self.high:g})"
+            raise ValueError(what)
+        return self
 
 
 class _Pair(tuple[HistogramCube, ...]):

@@ -72,6 +72,10 @@ SERIES = TableSchema(
 )
 
 
+# points at least on either side of a lasting change
+_LEVEL = 5
+
+
 def judge_trend(points: pl.DataFrame, parameters: TrendParameters | None = None) -> tuple[Table, Table]:
     """Judge the points of all series.
 
@@ -91,6 +95,10 @@ def judge_trend(points: pl.DataFrame, parameters: TrendParameters | None = None)
     -----
     The standard deviation of a difference is made of the errors of the point and of what is expected, and of
     the spread of the series: ``1.4826 median |x - median|`` of the others, less what their errors explain.
+
+    A change that lasts moves the median of the neighbours along with the point. It is looked for by itself: the
+    first point of the new level is flagged, against the median of the points before it, where the medians of
+    up to `window` points before and after differ by more than `pull_limit` standard deviations of one point.
     """
     limits = parameters or TrendParameters()
     judged, series = [], []
@@ -100,6 +108,8 @@ def judge_trend(points: pl.DataFrame, parameters: TrendParameters | None = None)
         error = ordered["error"].cast(pl.Float64).fill_null(np.nan).to_numpy()
         expected, pull = _expect(value, error, limits.window)
         state = _states(value, expected, pull, limits, str(quantity))
+        for at, before, size in _lasting_changes(value, error, limits, str(quantity)):
+            expected[at], pull[at], state[at] = before, size, "high" if size > 0 else "low"
         judged.append(
             ordered.with_columns(
                 value=pl.Series(value), error=pl.Series(error), expected=pl.Series(expected), pull=pl.Series(pull),
@@ -146,6 +156,36 @@ def _expect(
         variance = own**2 + float(np.median(statistical**2)) * np.pi / 2 / len(near) + extra
         pull[index] = (value[index] - expected[index]) / np.sqrt(variance) if variance > 0 else 0.0
     return expected, pull
+
+
+def _lasting_changes(
+    value: NDArray[np.float64], error: NDArray[np.float64], limits: TrendParameters, quantity: str
+) -> list[tuple[int, float, float]]:
+    """Return where a new level begins: index, level before it, and the change in standard deviations."""
+    known = np.flatnonzero(np.isfinite(value))
+    found: list[tuple[int, float, float]] = []
+    best = np.inf
+    last = -2
+    for place in range(_LEVEL, known.size - _LEVEL + 1):
+        before = known[max(place - limits.window, 0) : place]
+        after = known[place : place + limits.window]
+        level, new = float(np.median(value[before])), float(np.median(value[after]))
+        rest = np.abs(np.concatenate([value[before] - level, value[after] - new]))
+        own = float(np.median(np.nan_to_num(error[np.concatenate([before, after])])))
+        width = max(1.4826 * float(np.median(rest)), own)
+        least = limits.minimum_change_of.get(quantity, limits.minimum_change * abs(level))
+        if abs(new - level) <= max(limits.pull_limit * width, least):
+            continue
+        # next to the true place the change is seen too: the division that leaves the least rest is the one
+        change = (int(known[place]), level, (new - level) / width if width > 0 else float(np.sign(new - level)))
+        if place == last + 1 and found:
+            if rest.mean() < best:
+                found[-1], best = change, rest.mean()
+        else:
+            found.append(change)
+            best = rest.mean()
+        last = place
+    return found
 
 
 def _states(

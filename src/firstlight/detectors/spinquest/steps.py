@@ -30,6 +30,8 @@ __all__ = ["CHAIN", "Tally", "spills"]
 
 # times are summed as whole numbers of 1/64 ns, so that a sum does not depend on the order of its terms
 _TIME_SCALE = 64
+# what is longer (in ns) is no time but a damaged word, and its square would not fit
+_LONGEST_TIME = 1e5
 _EVENT_COUNTS = ("n_events", "n_empty", "n_padding", "n_header_differs", "n_no_trigger")
 
 
@@ -84,7 +86,7 @@ class Tally:
     trigger_hits : ndarray of int64, shape (10, n_planes)
         Hits of the events of each trigger.
     n_timed : ndarray of int64, shape (n_planes,)
-        Hits with a time other than 0.
+        Hits with a time other than 0 that can be one.
     """
 
     facts: dict[str, Any]
@@ -133,7 +135,8 @@ def tally(chunk: Chunk, _: NoParameters, context: Context) -> Tallies:
     found: dict[tuple[int, int], Tally] = {}
     group = context.channels.group_index
     header = _header_differs(chunk, context)
-    for label in np.unique(spill):
+    # in the order in which they come, wherever chunks end
+    for label in spill[np.sort(np.unique(spill, return_index=True)[1])]:
         of_spill = spill == label
         rows = of_spill[hits.array("event")]
         found[chunk.span.index, int(label)] = _tally_spill(chunk, of_spill, rows, group, header)
@@ -153,7 +156,7 @@ def _tally_spill(
     known = rows & (hits.array("channel") >= 0)
     plane = group[hits.array("channel")[known]]
     time = hits.array("tdc_time")[known]
-    timed = np.isfinite(time) & (time != 0)
+    timed = (np.abs(time) < _LONGEST_TIME) & (time != 0)
     ticks = np.rint(np.where(timed, time, 0) * _TIME_SCALE).astype(np.int64)
     in_time = hits.array("in_time")[known] == 1
     planes = np.stack(
