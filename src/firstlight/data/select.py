@@ -223,7 +223,11 @@ def keep_rows(chunk: Chunk, masks: dict[str, NDArray[np.bool_]]) -> Chunk:
         if name == "events" or isinstance(part, Block):
             continue
         keep = masks.get(name)
-        if (keep_event is not None or keep is not None) and "event" in part.schema.names and "event" not in part:
+        if (
+            (keep_event is not None or keep is not None)
+            and "event" in part.schema.names
+            and "event" not in part
+        ):
             what = f"table {name!r} was read without its column 'event', which ties it to the events that are cut"
             raise SchemaError(what, where=chunk.span.path)
         if keep_event is not None and "event" in part:

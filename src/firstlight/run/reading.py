@@ -175,13 +175,17 @@ def _check(chunk: Chunk, n_channels: int) -> None:
         total = int(events.frame["n_hits"].sum())
         if total != len(hits):
             what = f"events {chunk.span.start} to {chunk.span.stop}: n_hits add up to {total}, there are {len(hits)} hits"
-            raise SchemaError(what, where=chunk.span.path, hint="this is a fault of the source, not of the file")
+            raise SchemaError(
+                what, where=chunk.span.path, hint="this is a fault of the source, not of the file"
+            )
     for name, part in chunk.parts.items():
         if isinstance(part, Table) and "channel" in part and len(part):
             largest = int(part.frame["channel"].max())  # type: ignore[arg-type]
             if largest >= n_channels:
                 what = f"table {name} has channel {largest}, the channel map has {n_channels}"
-                raise SchemaError(what, where=chunk.span.path, hint="-1 is for hits that belong to no channel")
+                raise SchemaError(
+                    what, where=chunk.span.path, hint="-1 is for hits that belong to no channel"
+                )
 
 
 def _ahead(chunks: Iterable[Chunk]) -> Iterator[Chunk]:

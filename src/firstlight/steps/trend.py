@@ -177,7 +177,11 @@ def _lasting_changes(
         if abs(new - level) <= max(limits.pull_limit * width, least):
             continue
         # next to the true place the change is seen too: the division that leaves the least rest is the one
-        change = (int(known[place]), level, (new - level) / width if width > 0 else float(np.sign(new - level)))
+        change = (
+            int(known[place]),
+            level,
+            (new - level) / width if width > 0 else float(np.sign(new - level)),
+        )
         if place == last + 1 and found:
             if rest.mean() < best:
                 found[-1], best = change, rest.mean()

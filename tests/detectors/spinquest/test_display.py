@@ -10,7 +10,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from firstlight.detectors.spinquest import display, display_html
 from firstlight.detectors.spinquest.display import (
     VIEWS,
     draw,
@@ -19,9 +18,11 @@ from firstlight.detectors.spinquest.display import (
     plot_events,
     read_event,
 )
-from firstlight.detectors.spinquest.display_scene import scene_of
+from firstlight.detectors.spinquest.display import page as display_html
+from firstlight.detectors.spinquest.display import pictures as display
+from firstlight.detectors.spinquest.display.scene import scene_of
+from firstlight.detectors.spinquest.display.watch import follow, watch
 from firstlight.detectors.spinquest.geometry import load_geometry
-from firstlight.detectors.spinquest.watch import follow, watch
 from firstlight.errors import InputError, UsageError
 
 DATA = Path(os.environ.get("FIRSTLIGHT_DATA", Path(__file__).parents[4] / "shared" / "data")) / "spinquest"

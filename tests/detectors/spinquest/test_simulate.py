@@ -13,8 +13,6 @@ from firstlight.data.schema import Span
 from firstlight.detectors.spinquest import geometry as planes_of
 from firstlight.detectors.spinquest.channels import channel_map
 from firstlight.detectors.spinquest.layouts import TRIGGERS, decode_triggers
-from firstlight.detectors.spinquest.muons import Hits, Trigger
-from firstlight.detectors.spinquest.noise import N_ELEMENTS, RATES, TICK, build_readout
 from firstlight.detectors.spinquest.simulate import (
     Fault,
     default_faults,
@@ -23,15 +21,17 @@ from firstlight.detectors.spinquest.simulate import (
     simulate_spill,
     track_position,
 )
+from firstlight.detectors.spinquest.simulation.muons import Hits, Trigger
+from firstlight.detectors.spinquest.simulation.noise import N_ELEMENTS, RATES, TICK, build_readout
+from firstlight.detectors.spinquest.simulation.truth import parse_fault
 from firstlight.detectors.spinquest.source import HITS, RootHits
-from firstlight.detectors.spinquest.truth import parse_fault
 from firstlight.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from firstlight.detectors.spinquest.truth import Truth
+    from firstlight.detectors.spinquest.simulation.truth import Truth
 
 E1039 = planes_of.load_geometry("E1039")
 N_EVENTS = 1500

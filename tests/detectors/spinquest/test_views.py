@@ -234,7 +234,7 @@ def test_a_simulation_without_times_says_so(tmp_path):
     assert not names & {"tdc_spectra", "tdc_time_of_elements", "triggers", "trend"}
     assert "simulations write 0" in reasons(figures)
     assert "no trigger bits" in reasons(figures)
-    assert "one spill only" in reasons(figures)
+    assert "spills were not followed" in reasons(figures)
     drawn(figures, tmp_path)
 
 

@@ -109,7 +109,7 @@ def plot(
 def _follow(
     folder: Path, output: Path, view: str, geometry: str, *, in_time: bool, dpi: int, once: bool, poll: float, quiet: bool
 ) -> None:  # fmt: skip
-    from firstlight.detectors.spinquest.watch import follow
+    from firstlight.detectors.spinquest.display.watch import follow
 
     if not folder.is_dir():
         what = "is not a folder"

@@ -17,7 +17,7 @@ import polars as pl
 
 from firstlight.detectors.spinquest.geometry import load_geometry
 from firstlight.detectors.spinquest.layouts import TRIGGERS
-from firstlight.detectors.spinquest.muons import (
+from firstlight.detectors.spinquest.simulation.muons import (
     MUONS,
     Hits,
     Tracks,
@@ -27,7 +27,7 @@ from firstlight.detectors.spinquest.muons import (
     track_position,
     track_times,
 )
-from firstlight.detectors.spinquest.noise import (
+from firstlight.detectors.spinquest.simulation.noise import (
     CONSTANTS,
     N_DETECTORS,
     N_ELEMENTS,
@@ -41,7 +41,7 @@ from firstlight.detectors.spinquest.noise import (
     draw_background,
     saturated,
 )
-from firstlight.detectors.spinquest.truth import (
+from firstlight.detectors.spinquest.simulation.truth import (
     Effects,
     Fault,
     Truth,

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 import pydantic
 
-from firstlight.detectors.spinquest.noise import N_DETECTORS, N_ELEMENTS, TICK
+from firstlight.detectors.spinquest.simulation.noise import N_DETECTORS, N_ELEMENTS, TICK
 from firstlight.errors import ConfigError
 from firstlight.run.config import StrictModel, build, load_config
 

@@ -14,7 +14,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.detectors.spinquest.channels import channel_map
-from firstlight.detectors.spinquest.display_event import (
+from firstlight.detectors.spinquest.display.event import (
     Event,
     event_range,
     only_in_time,
@@ -22,7 +22,7 @@ from firstlight.detectors.spinquest.display_event import (
     read_event,
     read_events,
 )
-from firstlight.detectors.spinquest.display_scene import (
+from firstlight.detectors.spinquest.display.scene import (
     FRAME,
     STATES,
     Scene,
@@ -48,23 +48,7 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = [
-    "STATES",
-    "VIEWS",
-    "Event",
-    "draw",
-    "draw_map",
-    "draw_station",
-    "draw_wires",
-    "draw_xz",
-    "draw_yz",
-    "event_range",
-    "only_in_time",
-    "open_events",
-    "plot_events",
-    "read_event",
-    "read_events",
-]
+__all__ = ["STATES", "VIEWS", "VIEW_COLOURS", "draw", "draw_map", "draw_station", "draw_wires", "plot_events"]
 
 VIEWS = ("map", "xz", "yz", "station", "wires")
 VIEW_COLOURS = {"X": "#0072b2", "U": "#d55e00", "V": "#009e73", "Y": "#b0508e"}
@@ -401,7 +385,7 @@ def plot_events(
                 written.append(save_canvas(draw(view, event, table), target, dpi))
                 advance(1, target.name)
         if interactive:
-            from firstlight.detectors.spinquest.display_html import MAXIMUM_EVENTS, event_page
+            from firstlight.detectors.spinquest.display.page import MAXIMUM_EVENTS, event_page
 
             shown = numbers[:MAXIMUM_EVENTS]
             chosen = read_events(path, shown, channels=channels, geometry=table)

@@ -224,7 +224,7 @@ def follow(
     int
         Number of files that were drawn.
     """
-    from firstlight.detectors.spinquest.display import VIEWS
+    from firstlight.detectors.spinquest.display.pictures import VIEWS
 
     if view not in VIEWS:
         raise UsageError.unknown("view", view, VIEWS)

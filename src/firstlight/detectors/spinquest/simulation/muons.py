@@ -8,7 +8,7 @@ import numpy as np
 
 from firstlight.detectors.spinquest.geometry import OUTLINES, element_position
 from firstlight.detectors.spinquest.layouts import TRIGGERS
-from firstlight.detectors.spinquest.noise import FINE, N_DETECTORS, N_ELEMENTS, Readout
+from firstlight.detectors.spinquest.simulation.noise import FINE, N_DETECTORS, N_ELEMENTS, Readout
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from firstlight.detectors.spinquest.view_times import drift_distances, head, tdc_spectra, times_of_elements
-from firstlight.detectors.spinquest.view_trend import trend_of_planes, trend_of_spills
+from firstlight.detectors.spinquest.views.times import drift_distances, head, tdc_spectra, times_of_elements
+from firstlight.detectors.spinquest.views.trend import trend_of_planes, trend_of_spills
 from firstlight.steps.multiplicity import moments
 from firstlight.view.figure import Figure
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from numpy.typing import NDArray
 
-    from firstlight.detectors.spinquest.views import Scene
+    from firstlight.detectors.spinquest.views.maps import Scene
 
 __all__ = ["left_out_page", "pages"]
 

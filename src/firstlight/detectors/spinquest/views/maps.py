@@ -8,9 +8,10 @@ from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import polars as pl
 
 from firstlight.detectors.spinquest.options import Options
-from firstlight.detectors.spinquest.view_trend import efficiencies
+from firstlight.detectors.spinquest.views.trend import efficiencies
 from firstlight.errors import ConfigError, SchemaError
 from firstlight.run.config import load_config
 from firstlight.view.figure import Figure, ReportTable
@@ -97,7 +98,7 @@ def figures(products: Mapping[str, Any], context: Context) -> list[Figure]:
     ConfigError
         If the file of groups in ``view.groups`` is wrong; names what exists.
     """
-    from firstlight.detectors.spinquest import view_pages
+    from firstlight.detectors.spinquest.views import pages as view_pages
 
     options = _options(context)
     measured = efficiencies(products, ", ".join(context.files[:3]))
@@ -121,7 +122,12 @@ def figures(products: Mapping[str, Any], context: Context) -> list[Figure]:
 def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
     """Return the tables of the report."""
     # the elements of a dead plane are told once, as the plane
-    bad = "state IN ('dead', 'hot', 'low') AND rule NOT LIKE 'group % is dead'"
+    dead = (
+        products["quality/planes"].frame.filter(pl.col("state") == "dead")["plane"]
+        if "quality/planes" in products
+        else []
+    )
+    bad = "state IN ('dead', 'hot', 'low')" + "".join(f" AND plane <> '{plane}'" for plane in dead)
     offered = (
         ReportTable(
             "quality/planes", "Planes", "Verdict on each plane as a whole.", "Quality",

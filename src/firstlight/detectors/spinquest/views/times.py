@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from firstlight.data.cube import HistogramCube
-    from firstlight.detectors.spinquest.views import Scene
+    from firstlight.detectors.spinquest.views.maps import Scene
 
 __all__ = ["drift_distances", "head", "tdc_spectra", "times_of_elements"]
 

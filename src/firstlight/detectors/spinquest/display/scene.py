@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
     from numpy.typing import NDArray
 
-    from firstlight.detectors.spinquest.display_event import Event
+    from firstlight.detectors.spinquest.display.event import Event
 
     FloatArray = NDArray[np.float64]
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstlight.detectors.spinquest.display import VIEW_COLOURS
-from firstlight.detectors.spinquest.display_event import Event
-from firstlight.detectors.spinquest.display_scene import STATES, short_name
+from firstlight.detectors.spinquest.display.event import Event
+from firstlight.detectors.spinquest.display.pictures import VIEW_COLOURS
+from firstlight.detectors.spinquest.display.scene import STATES, short_name
 from firstlight.detectors.spinquest.geometry import OUTLINES, Geometry, element_position, wire_ends
 from firstlight.errors import UsageError
 

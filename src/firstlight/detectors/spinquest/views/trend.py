@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from firstlight.detectors.spinquest.view_times import head
+from firstlight.detectors.spinquest.views.times import head
 from firstlight.view.figure import Figure
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure as Canvas
     from numpy.typing import NDArray
 
-    from firstlight.detectors.spinquest.views import Scene
+    from firstlight.detectors.spinquest.views.maps import Scene
 
 __all__ = ["efficiencies", "trend_of_planes", "trend_of_spills"]
 

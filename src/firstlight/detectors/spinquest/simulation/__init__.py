@@ -1,0 +1,1 @@
+"""The parts of the simulator: muons, noise, faults and truth."""
