@@ -28,6 +28,7 @@ __all__ = [
     "Plan",
     "Source",
     "detector_names",
+    "external_packages",
     "get_detector",
     "installed_detectors",
     "origin_of",
@@ -79,11 +80,13 @@ class Source(Protocol):
 
     `sniff` looks at the first bytes and never raises. `describe` and `read` raise `InputError` with the
     reason when a file cannot be used. `read` yields chunks with the columns asked for, in order and in
-    bounded memory; whatever `chunk_events` is, the data are the same.
+    bounded memory; whatever `chunk_events` is, the data are the same. It is called in a thread of its own, so
+    that the next chunk is read while one is counted. `version` is raised whenever the same file gives other data.
     """
 
     name: str
     title: str
+    version: int
     suffixes: tuple[str, ...]
     patterns: tuple[FilePattern, ...]
     schemas: Mapping[str, TableSchema]
@@ -251,6 +254,15 @@ def _external() -> dict[str, Any]:
 
 def _package(point: Any) -> str:
     return f"{point.dist.name} ({point.value})" if point.dist is not None else str(point.value)
+
+
+def external_packages() -> dict[str, str]:
+    """Return the names of detectors of other packages with their package; nothing of them is imported."""
+    try:
+        return {name: _package(point) for name, point in _external().items()}
+    except DetectorError as error:
+        log.warning("%s", error)
+        return {}
 
 
 def detector_names() -> list[str]:

@@ -16,7 +16,7 @@ from firstlight.errors import StoreError
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["atomic", "write_json", "write_text"]
+__all__ = ["atomic", "locked", "write_json", "write_text"]
 
 
 @contextmanager
@@ -50,6 +50,36 @@ def atomic(path: Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+@contextmanager
+def locked(folder: Path) -> Iterator[None]:
+    """Keep other commands from writing to a folder; a process that dies gives it free.
+
+    Where the file system or the operating system knows no locks, nothing is locked.
+
+    Raises
+    ------
+    StoreError
+        If another command is writing there.
+    """
+    try:
+        import fcntl
+    except ImportError:
+        yield
+        return
+    with (folder / ".lock").open("a") as stream:
+        try:
+            fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            what = "another command is writing to this folder"
+            raise StoreError(what, where=folder, hint="wait for it, or another --output") from None
+        except OSError:
+            pass
+        for left in (*folder.glob(".*.tmp"), *folder.glob("*/.*.tmp"), *folder.glob("*/*/.*.tmp")):
+            # of a command that was killed in the middle of a write
+            left.unlink(missing_ok=True)
+        yield
 
 
 def write_text(path: Path, text: str) -> Path:

@@ -516,3 +516,34 @@ def test_channel_map_of_a_run_is_kept_with_it(raw_files, tmp_path):
     run = go(raw_files, tmp_path / "run")
     assert run["channels/map"].to_polars().height == run.record["channels"]["n_channels"]
     assert isinstance(run["channels/groups"].to_polars(), pl.DataFrame)
+
+
+def test_malformed_mask_and_groups_are_found_before_anything_is_read(raw_files, tmp_path, monkeypatch):
+    from firstlight.run import chain
+
+    def never(*_args, **_kwargs):
+        pytest.fail("files were read")
+
+    monkeypatch.setattr(chain, "read_files", never)
+    mask, groups = tmp_path / "mask.txt", tmp_path / "groups.toml"
+    mask.write_text("D0X 999\n")
+    groups.write_text('[groups]\nmine = ["D0XX"]\n')
+    for configuration, message in (
+        ({"quality": {"mask": str(mask)}}, "outside of D0X"),
+        ({"view": {"groups": str(groups)}}, "D0XX"),
+    ):
+        with pytest.raises(ConfigError, match=message):
+            process(get_detector("spinquest"), raw_files, tmp_path / "run", configuration)
+
+
+def test_another_version_of_a_source_makes_products_again(raw_files, tmp_path):
+    detector = get_detector("spinquest")
+    settings = Settings(progress=silent(), plots=False)
+    process(detector, raw_files, tmp_path / "run", {}, settings)
+    newer = replace(
+        detector, sources=tuple(replace(source, version=99) for source in detector.load("sources"))
+    )
+    assert process(detector, raw_files, tmp_path / "run", {}, settings).record["steps"]["occupancy"]["reused"]
+    assert not process(newer, raw_files, tmp_path / "run", {}, settings).record["steps"]["occupancy"][
+        "reused"
+    ]

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import logging
 import time
-from types import SimpleNamespace
 
 import pytest
 
@@ -15,7 +14,7 @@ from firstlight.run.execution import Executor, Failure
 TASKS = '''
 import os, time
 from pathlib import Path
-from firstlight.errors import InputError
+from firstlight.errors import InputError, UsageError
 
 def square(x):
     return x * x
@@ -42,6 +41,9 @@ def dies_on_two(x):
     if x == 2:
         os._exit(9)
     return x
+
+def wrong_usage(x):
+    raise UsageError("no such column")
 
 def threads(_):
     import numba
@@ -126,36 +128,40 @@ def test_every_task_is_told_when_it_is_done(executor, tasks):
     assert done == list(range(5))
 
 
-@pytest.mark.parametrize("kind", ["jobs", "dask"])
-def test_worker_that_dies_gives_a_clear_error_and_no_hang(kind, tasks, request):
-    if kind == "dask":
-        distributed = pytest.importorskip("distributed")
-        with distributed.LocalCluster(
-            n_workers=1,
-            threads_per_worker=1,
-            processes=True,
-            dashboard_address=":0",
-            silence_logs=logging.CRITICAL,
-        ) as own:
-            executor = Executor(dask=own.scheduler_address)
-            died = dies(executor, tasks)
-    else:
-        died = dies(Executor(jobs=2), tasks)
-    assert "a worker process died" in str(died.value)
-    assert died.value.hint
-
-
-def dies(executor: Executor, tasks: SimpleNamespace) -> pytest.ExceptionInfo:
-    start = time.monotonic()
-    with pytest.raises(FirstlightError) as caught:
-        list(executor.map(tasks.dies_on_two, range(40)))
+def test_cluster_whose_worker_dies_gives_a_clear_error_and_no_hang(tasks):
+    distributed = pytest.importorskip("distributed")
+    with distributed.LocalCluster(
+        n_workers=1,
+        threads_per_worker=1,
+        processes=True,
+        dashboard_address=":0",
+        silence_logs=logging.CRITICAL,
+    ) as own:
+        start = time.monotonic()
+        with pytest.raises(FirstlightError, match="a worker process died") as caught:
+            list(Executor(dask=own.scheduler_address).map(tasks.dies_on_two, range(40)))
     assert time.monotonic() - start < 30
-    return caught
+    assert caught.value.hint
 
 
-def test_worker_that_dies_at_once_gives_the_same_error(tasks):
-    with pytest.raises(FirstlightError, match="a worker process died"):
-        list(Executor(jobs=2).map(tasks.dies_on_two, [2] * 20))
+def test_task_that_kills_its_worker_is_named_and_stops_no_other(tasks):
+    start = time.monotonic()
+    results = list(Executor(jobs=2).map(tasks.dies_on_two, range(12)))
+    assert time.monotonic() - start < 30
+    failed = [index for index, result in enumerate(results) if isinstance(result, Failure)]
+    assert failed == [2]
+    assert "worker process died" in str(results[2].error)
+    assert results[2].error.hint
+
+
+def test_all_tasks_may_kill_their_workers(tasks):
+    results = list(Executor(jobs=2).map(tasks.dies_on_two, [2] * 3))
+    assert all("worker process died" in str(result.error) for result in results)
+
+
+def test_wrong_parameters_are_wrong_for_all_tasks(executor, tasks):
+    with pytest.raises(UsageError, match="no such column"):
+        list(executor.map(tasks.wrong_usage, range(3)))
 
 
 def test_result_that_cannot_travel_is_a_failure_of_its_task(tasks):

@@ -344,3 +344,27 @@ def test_killed_in_the_middle_of_a_write(tmp_path):
     assert len(numbers) >= 3
     assert numbers == sorted(numbers)
     assert numbers[-1] > numbers[0]
+
+
+def test_two_commands_cannot_write_to_one_directory(tmp_path):
+    folder = tmp_path / "run"
+    with (
+        Run.writing(folder, "spinquest"),
+        pytest.raises(StoreError, match="another command is writing"),
+        Run.writing(folder, "spinquest"),
+    ):
+        pass
+    with Run.writing(folder, "spinquest") as free:
+        assert free.folder.is_dir()
+
+
+def test_what_a_killed_command_left_half_written_is_removed(tmp_path):
+    folder = tmp_path / "run"
+    (folder / "products" / "step").mkdir(parents=True)
+    left = [folder / ".run.json.abc.tmp", folder / "products" / "step" / ".counts.h5.abc.tmp"]
+    for path in left:
+        path.write_text("half")
+    (folder / "mine.tmp").write_text("of somebody else")
+    with Run.writing(folder, "spinquest"):
+        assert not any(path.exists() for path in left)
+    assert (folder / "mine.tmp").exists()

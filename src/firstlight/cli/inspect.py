@@ -47,16 +47,16 @@ def inspect(files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
 
 def _describe(path: Path, asked: list[Any]) -> dict[str, Any]:
     reasons: dict[str, str] = {}
-    for detector in asked:
-        for source in detector.load("sources"):
-            try:
-                found: Description = source.describe(path)
-            except InputError as error:
-                reasons[f"{detector.name} ({source.title})"] = error.what + (
-                    f"; try: {error.hint}" if error.hint else ""
-                )
-                continue
-            return {"detector": detector.name, "reader": source.title, **asdict(found)}
+    sources = [(detector, source) for detector in asked for source in detector.load("sources")]
+    # who takes the file for its own is asked first; the others may say why they do not
+    for detector, source in sorted(sources, key=lambda pair: not pair[1].sniff(path)):
+        try:
+            found: Description = source.describe(path)
+        except InputError as error:
+            hint = f"; try: {error.hint}" if error.hint else ""
+            reasons[f"{detector.name} ({source.title})"] = error.what + hint
+            continue
+        return {"detector": detector.name, "reader": source.title, **asdict(found)}
     return {"path": str(path), "refused": reasons}
 
 

@@ -78,12 +78,14 @@ class LazyGroup(click.Group):
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the verbs and the detectors without importing them."""
+        from firstlight.detector import external_packages
         from firstlight.detectors import BUILT_IN, TITLES
 
         with formatter.section("Verbs for every detector"):
             formatter.write_dl([(name, text) for name, (_, text) in _VERBS.items()])
         with formatter.section("Detectors (each has verbs of its own, see firstlight DETECTOR --help)"):
-            formatter.write_dl([(name, TITLES[name]) for name in BUILT_IN])
+            others = [(name, f"of {package}") for name, package in external_packages().items()]
+            formatter.write_dl([*((name, TITLES[name]) for name in BUILT_IN), *others])
 
 
 @click.group(

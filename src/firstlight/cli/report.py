@@ -21,7 +21,7 @@ def report(run: Path, redraw: bool, quiet: bool, verbose: bool) -> None:
     RUN is a run directory, wherever it was moved to.
     """
     from firstlight.cli.common import progress_from
-    from firstlight.run.chain import redraw_run
+    from firstlight.run.finished import redraw_run
     from firstlight.run.store import open_run
     from firstlight.view.report import write_report
 

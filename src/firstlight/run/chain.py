@@ -13,11 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import polars as pl
-
-from firstlight.data.channels import ChannelMap
 from firstlight.data.schema import Column, Table, TableSchema
-from firstlight.detector import get_detector
 from firstlight.errors import (
     ConfigError,
     InputError,
@@ -38,6 +34,7 @@ from firstlight.steps.step import Check, ChunkStep, Context, ProductStep, worst
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from firstlight.data.channels import ChannelMap
     from firstlight.detector import Description, Detector, Plan
     from firstlight.steps.step import Product, Step
 
@@ -150,13 +147,13 @@ def process(
     if not paths:
         what = "no input file"
         raise UsageError(what)
-    run = Run.create(output, detector.name)
-    with _logged(run.folder / "run.log"):
-        return _Chain(detector, run, config, settings).run_all(list(paths), max_events)
+    with Run.writing(output, detector.name) as run, logged(run.folder / "run.log"):
+        return Chain(detector, run, config, settings).run_all(list(paths), max_events)
 
 
 @contextmanager
-def _logged(path: Path) -> Iterator[None]:
+def logged(path: Path) -> Iterator[None]:
+    """Write the log of what is done to a file."""
     try:
         handler = logging.FileHandler(path, encoding="utf-8")
     except OSError as error:
@@ -174,7 +171,7 @@ def _logged(path: Path) -> Iterator[None]:
         handler.close()
 
 
-class _Chain:
+class Chain:
     """One execution of a chain; what its stages share."""
 
     def __init__(self, detector: Detector, run: Run, config: StrictModel, settings: Settings) -> None:
@@ -187,6 +184,7 @@ class _Chain:
         self.new_steps: dict[str, Any] = {}
 
     def run_all(self, paths: list[Path], max_events: int | None) -> Run:
+        """Look at the inputs, read them, and do all that follows."""
         activity = provenance.activity(self.settings.command)
         log.info("start %s on %d files", self.detector.name, len(paths))
         self.look_at_further_inputs()
@@ -198,6 +196,7 @@ class _Chain:
             raise _nothing_usable(records)
         plan: Plan = self.detector.load("plan")(self.config, usable)
         self.look_at_columns(plan)
+        self.look_into_further_inputs(plan.channels)
         records = skip_beyond([refused_by(record, plan.refused) for record in records], max_events)
         files = unique_names([record.path for record in records])
         self.context = Context(plan.channels, self.config, tuple(files), bool(plan.selection))
@@ -227,6 +226,12 @@ class _Chain:
                 for column in columns:
                     if known and column not in known:
                         raise error.unknown("column", column, known, where=f"{where}, table {table}")
+
+    def look_into_further_inputs(self, channels: ChannelMap) -> None:
+        """Find a malformed mask or reference before hours of reading rather than after them."""
+        for step in self.steps:
+            if isinstance(step, ProductStep) and step.validate is not None:
+                step.validate(self.parameters(step), channels)
 
     def look_at_further_inputs(self) -> None:
         """Find a missing mask or reference before hours of reading rather than after them."""
@@ -314,11 +319,14 @@ class _Chain:
         plan: Plan,
         max_events: int | None,
     ) -> list[InputRecord]:
+        """Read the inputs once for all steps whose products are not there; return what became of each."""
         used = [
             [record.digest, name]
             for record, name in zip(records, self.context.files, strict=True)
             if record.status == "used"
         ]
+        # a source that reads the same file otherwise than before has another version
+        versions = {source.name: source.version for source in self.detector.load("sources")}
         # options and channels count towards every key: steps see them through the context
         common = [
             self.option_values(),
@@ -326,6 +334,7 @@ class _Chain:
             plan.channels.version,
             plan.channels.digest,
             max_events,
+            versions,
             used,
         ]
         wanted: list[tuple[ChunkStep, StrictModel]] = []
@@ -379,6 +388,7 @@ class _Chain:
     # -- steps on products -------------------------------------------------------------------------------
 
     def derive(self, step: ProductStep) -> None:
+        """Make the products of a step that follows from other products, if they are not there."""
         missing = [name for name in step.needs if name not in self.run]
         if missing:
             log.info("step %s left out: it needs %s", step.name, ", ".join(missing))
@@ -397,15 +407,18 @@ class _Chain:
         self.keep(step, key, parameters, products, time.monotonic() - start)
 
     def parameters(self, step: Step) -> StrictModel:
+        """Return the parameters of a step."""
         found = getattr(self.config, step.name, None)
         return found if isinstance(found, step.parameters) else step.parameters()
 
     def option_values(self) -> dict[str, Any]:
+        """Return the options that products depend on, as plain values."""
         # how things are drawn is a matter of the field `view` and of no product
         names = set(self.detector.load("options").model_fields) - {"view"}
         return {key: value for key, value in self.config.model_dump(mode="json").items() if key in names}
 
     def kept(self, step: Step, key: str) -> bool:
+        """Return whether the products of a step are there under a key."""
         entry = self.old_steps.get(step.name)
         if self.settings.force or entry is None or entry["key"] != key:
             return False
@@ -424,6 +437,7 @@ class _Chain:
         seconds: float,
         **more: Any,
     ) -> None:
+        """Write the products of a step, and the record of the run."""
         for name in self.old_steps.get(step.name, {}).get("products", []):
             if name.split("/")[1] not in products:
                 self.run.drop(name)
@@ -457,6 +471,7 @@ class _Chain:
         notes: Sequence[str],
         records: list[InputRecord],
     ) -> None:
+        """Write down what was run on what."""
         record = self.run.record
         for name in [name for name in self.run if name.split("/")[0] not in self.new_steps]:
             self.run.drop(name)
@@ -480,6 +495,7 @@ class _Chain:
         )
 
     def finish(self) -> None:
+        """Judge, sum up, export and draw."""
         products = Products(self.run)
         record = self.run.record
         checks: list[Check] = []
@@ -497,6 +513,7 @@ class _Chain:
             self.draw(products)
 
     def draw(self, products: Products) -> None:
+        """Draw the figures."""
         from dataclasses import asdict
 
         from firstlight.view.save import save_figures
@@ -511,112 +528,11 @@ class _Chain:
             )
 
     def report(self) -> None:
+        """Write the report."""
         from firstlight.view.report import write_report
 
         if self.settings.plots:
             write_report(self.run)
-
-
-def import_products(
-    detector: Detector,
-    path: Path,
-    plan: Plan,
-    products: Mapping[str, Product],
-    output: Path,
-    configuration: Mapping[str, Any] | None = None,
-    settings: Settings | None = None,
-) -> Run:
-    """Return a run of products that were made elsewhere, with all that a chain derives from them.
-
-    Parameters
-    ----------
-    detector : Detector
-        Whose chain.
-    path : Path
-        The file that the products come from.
-    plan : Plan
-        Its channel map.
-    products : mapping of str to product
-        By ``"step/product"``.
-    output, configuration, settings
-        As of `process`.
-    """
-    config = build(configuration_of(detector), configuration or {})
-    run = Run.create(output, detector.name)
-    with _logged(run.folder / "run.log"):
-        return _Chain(detector, run, config, settings or Settings()).run_imported(path, plan, products)
-
-
-def context_of(run: Run, detector: Detector) -> Context:
-    """Return the context of a finished run, from its directory alone."""
-    stored = run.record["channels"]
-    groups = run["channels/groups"].to_polars() if "channels/groups" in run else pl.DataFrame()
-    channels = ChannelMap(
-        stored["name"],
-        stored["version"],
-        run["channels/map"].to_polars(),
-        stored["layout"],
-        groups,
-        stored["labels"],
-    )
-    options = build(configuration_of(detector), run.record["configuration"], run.folder / "run.json")
-    return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]))
-
-
-def derive_again(
-    run: Run, changes: Mapping[str, Any], settings: Settings, where: str | Path | None = None
-) -> Run:
-    """Make the products of a finished run that follow from other products again, with other parameters.
-
-    Nothing is read again: the inputs of the run need not exist any more. What reading depends on (the options
-    of the detector) cannot be changed.
-
-    Parameters
-    ----------
-    run : Run
-        A finished run; it is changed.
-    changes : mapping
-        Step parameters, over those of the run; options that only matter for drawing.
-    settings : Settings
-        How to run.
-    where : str or Path, optional
-        Where the changes come from, for messages.
-
-    Raises
-    ------
-    ConfigError
-        If a parameter is wrong.
-    UsageError
-        If an option would need the raw files again.
-    """
-    detector = get_detector(run.record["detector"])
-    before = dict(run.record["configuration"])
-    merged = {
-        key: {**value, **changes[key]}
-        if key in changes and isinstance(value, dict)
-        else changes.get(key, value)
-        for key, value in {**before, **changes}.items()
-    }
-    context = context_of(run, detector)
-    config = build(configuration_of(detector), merged, where)
-    chain = _Chain(detector, run, config, settings)
-    chain.context = Context(context.channels, config, context.files, context.cut)
-    old = _Chain(detector, run, context.options, settings).option_values()
-    changed = [key for key, value in chain.option_values().items() if old.get(key) != value]
-    if changed:
-        what = f"{', '.join(changed)} matter for reading and cannot be changed in a finished run"
-        raise UsageError(what, where=run.folder, hint="give the raw files rather than the run")
-    return chain.run_again()
-
-
-def redraw_run(run: Run, progress: Progress, formats: tuple[str, ...] = ("png",)) -> None:
-    """Draw the figures of a finished run again, from its directory alone."""
-    detector = get_detector(run.record["detector"])
-    context = context_of(run, detector)
-    chain = _Chain(detector, run, context.options, Settings(progress=progress, formats=formats))
-    chain.context = context
-    chain.draw(Products(run))
-    run.save()
 
 
 def _digest_any(path: Path) -> str:

@@ -10,7 +10,8 @@ import numpy as np
 from firstlight.detector import get_detector
 from firstlight.errors import InputError
 from firstlight.run import provenance
-from firstlight.run.chain import Settings, context_of
+from firstlight.run.chain import Settings
+from firstlight.run.finished import context_of
 from firstlight.run.store import Run
 from firstlight.steps.compare import CompareParameters, Comparison, compare_counts
 from firstlight.steps.step import Check, Verdict, worst
@@ -71,44 +72,44 @@ def compare_runs(
         channels.column("position"),
         parameters,
     )
-    result = Run.create(output, detector.name)
-    used = [str(part[COUNTS].provenance["key"]) for part in (run, reference)]
-    plain = parameters.model_dump(mode="json")
-    key = provenance.product_key("compare", 1, plain, used)
-    about = {
-        "key": key,
-        "wasGeneratedBy": "compare",
-        "version": 1,
-        "parameters": plain,
-        "used": [COUNTS, COUNTS],
-    }
-    result.put("compare/channels", found.channels, about)
-    result.put("compare/groups", found.groups, about)
-    checks = _checks(found, unmatched)
-    result.record.update(
-        title=f"{detector.title}: comparison with a reference",
-        activity=activity,
-        configuration={"compare": plain},
-        channels=run.record["channels"],
-        inputs=[
-            {"path": f"{label} {part.folder.name}", "status": "used", "digest": used[index], "reason": "", "notes": []}
-            for index, (label, part) in enumerate((("run", run), ("reference", reference)))
-        ],
-        steps={"compare": {"version": 1, "key": key, "parameters": plain, "products": ["compare/channels", "compare/groups"]}},
-        checks=[check.to_dict() for check in checks],
-        verdict=worst([check.verdict for check in checks]),
-        summary=_summary(found),
-        notes=[f"{unmatched} counts of the reference are in channels that the run does not have"] if unmatched else [],
-    )  # fmt: skip
-    if settings.plots:
-        _draw(result, found, channels, settings)
-    activity["ended"] = provenance.now()
-    result.save()
-    if settings.plots:
-        from firstlight.view.report import write_report
+    with Run.writing(output, detector.name) as result:
+        used = [str(part[COUNTS].provenance["key"]) for part in (run, reference)]
+        plain = parameters.model_dump(mode="json")
+        key = provenance.product_key("compare", 1, plain, used)
+        about = {
+            "key": key,
+            "wasGeneratedBy": "compare",
+            "version": 1,
+            "parameters": plain,
+            "used": [COUNTS, COUNTS],
+        }
+        result.put("compare/channels", found.channels, about)
+        result.put("compare/groups", found.groups, about)
+        checks = _checks(found, unmatched)
+        result.record.update(
+            title=f"{detector.title}: comparison with a reference",
+            activity=activity,
+            configuration={"compare": plain},
+            channels=run.record["channels"],
+            inputs=[
+                {"path": f"{label} {part.folder.name}", "status": "used", "digest": used[index], "reason": "", "notes": []}
+                for index, (label, part) in enumerate((("run", run), ("reference", reference)))
+            ],
+            steps={"compare": {"version": 1, "key": key, "parameters": plain, "products": ["compare/channels", "compare/groups"]}},
+            checks=[check.to_dict() for check in checks],
+            verdict=worst([check.verdict for check in checks]),
+            summary=_summary(found),
+            notes=[f"{unmatched} counts of the reference are in channels that the run does not have"] if unmatched else [],
+        )  # fmt: skip
+        if settings.plots:
+            _draw(result, found, channels, settings)
+        activity["ended"] = provenance.now()
+        result.save()
+        if settings.plots:
+            from firstlight.view.report import write_report
 
-        write_report(result)
-    return result
+            write_report(result)
+        return result
 
 
 def aligned(

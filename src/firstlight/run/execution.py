@@ -13,6 +13,7 @@ import traceback
 from collections import deque
 from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 from firstlight.errors import FirstlightError, InputError, MissingExtraError, UsageError
@@ -105,26 +106,34 @@ class Executor:
         from concurrent.futures.process import BrokenProcessPool
         from multiprocessing import get_context
 
+        def pool_of(workers: int) -> ProcessPoolExecutor:
+            return ProcessPoolExecutor(workers, mp_context=get_context("spawn"))
+
+        def alone(task: Any) -> Any:
+            # which task killed its worker is only known when it is tried by itself
+            with pool_of(1) as single:
+                try:
+                    return _taken(single.submit(_guarded, function, task, self.retries))
+                except BrokenProcessPool:
+                    what = "the worker process died, twice: it may have run out of memory"
+                    return Failure(FirstlightError(what, hint="fewer --jobs"), what)
+
         workers = min(self.jobs, len(tasks))
-        with one_thread_each(), ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-            # only a few results are held at a time: partial results of a long run would not all fit
-            waiting: deque[Any] = deque()
-            rest = iter(tasks)
-            try:
-                while True:
-                    for task in rest:
-                        waiting.append(pool.submit(_guarded, function, task, self.retries))
-                        if len(waiting) >= 2 * workers:
-                            break
-                    if not waiting:
-                        return
-                    yield _taken(waiting.popleft())
-            except BrokenProcessPool as error:
-                what = "a worker process died"
-                raise FirstlightError(what, hint="fewer --jobs: it may have run out of memory") from error
-            finally:
-                # what was not begun is not waited for when the work is given up
-                pool.shutdown(wait=False, cancel_futures=True)
+        finished = 0
+        with one_thread_each():
+            while finished < len(tasks):
+                pool = pool_of(workers)
+                try:
+                    submit: Callable[..., Any] = partial(pool.submit, _guarded, function)  # type: ignore[call-arg]
+                    for result in _windowed(submit, tasks[finished:], self.retries, 2 * workers):
+                        finished += 1
+                        yield result
+                except BrokenProcessPool:
+                    finished += 1
+                    yield alone(tasks[finished - 1])
+                finally:
+                    # what was not begun is not waited for when the work is given up
+                    pool.shutdown(wait=False, cancel_futures=True)
 
     def _on_dask(self, function: Callable[[Any], Any], tasks: Sequence[Any]) -> Iterator[Any]:
         try:
@@ -144,14 +153,24 @@ class Executor:
             except TimeoutError as error:
                 what = "the Dask scheduler has no workers"
                 raise UsageError(what, where=self.dask, hint="start one with: dask worker ADDRESS") from error
-            futures = [client.submit(_guarded, function, task, self.retries, pure=False) for task in tasks]
-            for future in futures:
-                try:
-                    yield _taken(future)
-                except (KilledWorker, CancelledError, OSError) as error:
-                    what = f"a worker process died, or the cluster was lost: {error}"
-                    raise FirstlightError(what, where=self.dask, hint="workers with more memory") from error
-                future.release()
+            threads = sum(client.nthreads().values())
+            submit = partial(client.submit, _guarded, function, pure=False)
+            try:
+                yield from _windowed(submit, tasks, self.retries, 4 * max(threads, 1))
+            except (KilledWorker, CancelledError, OSError) as error:
+                what = f"a worker process died, or the cluster was lost: {error}"
+                raise FirstlightError(what, where=self.dask, hint="workers with more memory") from error
+
+
+def _windowed(submit: Callable[..., Any], tasks: Sequence[Any], retries: int, size: int) -> Iterator[Any]:
+    """Yield results in order with only so many tasks under way: the partial results of all would not fit."""
+    waiting: deque[Any] = deque()
+    for task in tasks:
+        waiting.append(submit(task, retries))
+        if len(waiting) >= size:
+            yield _taken(waiting.popleft())
+    while waiting:
+        yield _taken(waiting.popleft())
 
 
 def _taken(future: Any) -> Any:
@@ -166,6 +185,9 @@ def _guarded(function: Callable[[Any], Any], task: Any, retries: int) -> Any:
     for attempt in range(retries + 1):
         try:
             return function(task)
+        except UsageError:
+            # wrong parameters are wrong for every task
+            raise
         except InputError as error:
             return Failure(error, traceback.format_exc())
         except Exception as error:  # noqa: BLE001  (reported in place of the result, never lost)

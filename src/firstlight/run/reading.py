@@ -121,7 +121,8 @@ def look(
 def _describe(task: tuple[Path, tuple[Source, ...]]) -> tuple[Description, str]:
     path, sources = task
     digest = digest_file(path)
-    source = next((source for source in sources if source.sniff(path)), sources[-1])
+    wanted = sources if len(sources) > 1 else ()
+    source = next((source for source in wanted if source.sniff(path)), sources[-1])
     return source.describe(path), digest
 
 

@@ -11,6 +11,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path, PurePosixPath
@@ -21,7 +22,7 @@ import numpy as np
 from firstlight.data.cube import HistogramCube
 from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.errors import StoreError
-from firstlight.files import atomic, write_json, write_text
+from firstlight.files import atomic, locked, write_json, write_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -144,6 +145,22 @@ class Run(Mapping[str, StoredProduct]):
                 raise StoreError(what, where=folder, hint="another --output")
         record["detector"] = detector
         return cls(folder, record)
+
+    @classmethod
+    @contextmanager
+    def writing(cls, folder: Path | str, detector: str) -> Iterator[Run]:
+        """Yield a run as `create` makes it, in a directory to which no other command writes meanwhile.
+
+        Raises
+        ------
+        StoreError
+            As `create`, or if another command is writing there.
+        """
+        folder = Path(folder)
+        cls.create(folder, detector)
+        with locked(folder):
+            # read again: what another command wrote meanwhile is not lost
+            yield cls.create(folder, detector)
 
     @classmethod
     def open(cls, folder: Path | str) -> Run:

@@ -117,6 +117,8 @@ class ProductStep:
     inputs : callable, optional
         ``inputs(parameters) -> list of paths``: further files that the step reads (a reference, a mask),
         so that their content counts towards the key of the products.
+    validate : callable, optional
+        ``validate(parameters, channels)`` raises what is wrong with these files, before anything is read.
     """
 
     name: str
@@ -126,6 +128,7 @@ class ProductStep:
     parameters: type[StrictModel] = NoParameters
     version: int = 1
     inputs: Callable[..., list[str]] | None = None
+    validate: Callable[..., None] | None = None
 
 
 Step = ChunkStep | ProductStep

@@ -14,8 +14,9 @@ import pytest
 
 from firstlight.data.patterns import find_files
 from firstlight.errors import ConfigError
-from firstlight.run.chain import Products, configuration_of, context_of
+from firstlight.run.chain import Products, configuration_of
 from firstlight.run.config import build
+from firstlight.run.finished import context_of
 from firstlight.run.store import open_run
 from firstlight.steps.step import Verdict
 from firstlight.testing.equality import assert_products_equal

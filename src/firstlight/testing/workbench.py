@@ -72,6 +72,11 @@ class Divided:
         return self.source.title
 
     @property
+    def version(self) -> int:
+        """As of the source."""
+        return self.source.version
+
+    @property
     def suffixes(self) -> tuple[str, ...]:
         """As of the source."""
         return self.source.suffixes

@@ -380,7 +380,7 @@ def test_runs_are_drawn(name, tmp_path, monkeypatch):
     from firstlight.run import chain
 
     path = DATA / f"{name}.root"
-    monkeypatch.setattr(chain._Chain, "report", lambda _: None)
+    monkeypatch.setattr(chain.Chain, "report", lambda _: None)
     run = process(get_detector("spinquest"), [path], tmp_path / "run", settings=Settings(plots=False))
     version = run.record["channels"]["version"]
     here = Context(channel_map(geometry_of(version, {62})), Options(), (path.name,))

@@ -68,6 +68,7 @@ class BarFiles:
 
     name: str = "csv"
     title: str = "CSV files of the bar array"
+    version: int = 1
     suffixes: tuple[str, ...] = (".csv",)
     # typed fields of the file name become conditions of the run: {"run": 12, "threshold": 30}
     patterns: tuple[FilePattern, ...] = (FilePattern("bars_{run:04d}_thr{threshold:d}.csv"),)

@@ -170,7 +170,7 @@ def quality(inputs: tuple[Path, ...], max_events: int | None, **options: Any) ->
 
 def _again(inputs: tuple[Path, ...], options: dict[str, Any]) -> Run | None:
     """Judge a finished run again, if that is what was given."""
-    from firstlight.run.chain import derive_again
+    from firstlight.run.finished import derive_again
     from firstlight.run.store import open_run
 
     if len(inputs) != 1 or not (inputs[0] / "run.json").is_file():

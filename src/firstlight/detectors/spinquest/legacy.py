@@ -140,8 +140,9 @@ def imported_run(path: Path, output: Path, values: Mapping[str, Any], settings: 
     from firstlight.detectors.spinquest import detector
     from firstlight.detectors.spinquest.channels import channel_map, geometry_of
     from firstlight.detectors.spinquest.importer import import_counts
-    from firstlight.run.chain import configuration_of, import_products
+    from firstlight.run.chain import configuration_of
     from firstlight.run.config import build
+    from firstlight.run.finished import import_products
 
     options: Any = build(configuration_of(detector), values)
     channels = channel_map(geometry_of(options.geometry, set()))

@@ -127,6 +127,11 @@ def plan(options: Options, descriptions: Sequence[Description]) -> Plan:
     n_planes = {found.facts["n_planes"] for found in descriptions if "n_planes" in found.facts}
     n_planes |= {0 for found in descriptions if "n_planes" not in found.facts}
     channels = channel_map(geometry_of(options.geometry, n_planes))
+    if options.view.groups:
+        # a mistake in the file of groups is told before anything is read
+        from firstlight.detectors.spinquest.views import read_groups
+
+        read_groups(options.view.groups, channels)
     refused = {}
     wishes = (
         (options.in_time, "has_in_time", "the file has no in-time flag, and --in-time was asked for"),

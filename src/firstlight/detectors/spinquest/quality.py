@@ -329,6 +329,14 @@ def inputs_of(parameters: QualityParameters) -> list[str]:
     return [path for path in (parameters.reference, parameters.mask) if path]
 
 
+def validate(parameters: QualityParameters, channels: ChannelMap) -> None:
+    """Read the mask and the reference, so that what is wrong with them is said at once."""
+    if parameters.mask:
+        read_mask(parameters.mask, channels)
+    if parameters.reference:
+        _reference(parameters.reference, channels)
+
+
 quality = ProductStep(
     "quality",
     judge,
@@ -336,4 +344,5 @@ quality = ProductStep(
     uses=("tdc/all", "tdc/in_time"),
     parameters=QualityParameters,
     inputs=inputs_of,
+    validate=validate,
 )

@@ -148,6 +148,7 @@ class RootHits:
 
     name: str = "root"
     title: str = "SpinQuest ROOT files: SRAW (E1039, E906), RUS, track QA, hit matrix"
+    version: int = 1
     suffixes: tuple[str, ...] = (".root",)
     patterns: tuple[FilePattern, ...] = (
         FilePattern("run_{run:06d}_spill_{spill:09d}_*.root"),

@@ -1,0 +1,129 @@
+"""Finished runs: opened with their context, judged again, drawn again; and runs of imported products."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from firstlight.data.channels import ChannelMap
+from firstlight.detector import get_detector
+from firstlight.errors import UsageError
+from firstlight.files import locked
+from firstlight.run.chain import Chain, Products, Settings, configuration_of, logged
+from firstlight.run.config import build
+from firstlight.run.store import Run
+from firstlight.steps.step import Context
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from pathlib import Path
+
+    from firstlight.detector import Detector, Plan
+    from firstlight.run.progress import Progress
+    from firstlight.steps.step import Product
+
+__all__ = ["context_of", "derive_again", "import_products", "redraw_run"]
+
+
+def import_products(
+    detector: Detector,
+    path: Path,
+    plan: Plan,
+    products: Mapping[str, Product],
+    output: Path,
+    configuration: Mapping[str, Any] | None = None,
+    settings: Settings | None = None,
+) -> Run:
+    """Return a run of products that were made elsewhere, with all that a chain derives from them.
+
+    Parameters
+    ----------
+    detector : Detector
+        Whose chain.
+    path : Path
+        The file that the products come from.
+    plan : Plan
+        Its channel map.
+    products : mapping of str to product
+        By ``"step/product"``.
+    output, configuration, settings
+        As of `process`.
+    """
+    config = build(configuration_of(detector), configuration or {})
+    with Run.writing(output, detector.name) as run, logged(run.folder / "run.log"):
+        return Chain(detector, run, config, settings or Settings()).run_imported(path, plan, products)
+
+
+def context_of(run: Run, detector: Detector) -> Context:
+    """Return the context of a finished run, from its directory alone."""
+    stored = run.record["channels"]
+    groups = run["channels/groups"].to_polars() if "channels/groups" in run else pl.DataFrame()
+    channels = ChannelMap(
+        stored["name"],
+        stored["version"],
+        run["channels/map"].to_polars(),
+        stored["layout"],
+        groups,
+        stored["labels"],
+    )
+    options = build(configuration_of(detector), run.record["configuration"], run.folder / "run.json")
+    return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]))
+
+
+def derive_again(
+    run: Run, changes: Mapping[str, Any], settings: Settings, where: str | Path | None = None
+) -> Run:
+    """Make the products of a finished run that follow from other products again, with other parameters.
+
+    Nothing is read again: the inputs of the run need not exist any more. What reading depends on (the options
+    of the detector) cannot be changed.
+
+    Parameters
+    ----------
+    run : Run
+        A finished run; it is changed.
+    changes : mapping
+        Step parameters, over those of the run; options that only matter for drawing.
+    settings : Settings
+        How to run.
+    where : str or Path, optional
+        Where the changes come from, for messages.
+
+    Raises
+    ------
+    ConfigError
+        If a parameter is wrong.
+    UsageError
+        If an option would need the raw files again.
+    """
+    detector = get_detector(run.record["detector"])
+    before = dict(run.record["configuration"])
+    merged = {
+        key: {**value, **changes[key]}
+        if key in changes and isinstance(value, dict)
+        else changes.get(key, value)
+        for key, value in {**before, **changes}.items()
+    }
+    context = context_of(run, detector)
+    config = build(configuration_of(detector), merged, where)
+    chain = Chain(detector, run, config, settings)
+    chain.context = Context(context.channels, config, context.files, context.cut)
+    old = Chain(detector, run, context.options, settings).option_values()
+    changed = [key for key, value in chain.option_values().items() if old.get(key) != value]
+    if changed:
+        what = f"{', '.join(changed)} matter for reading and cannot be changed in a finished run"
+        raise UsageError(what, where=run.folder, hint="give the raw files rather than the run")
+    with locked(run.folder), logged(run.folder / "run.log"):
+        return chain.run_again()
+
+
+def redraw_run(run: Run, progress: Progress, formats: tuple[str, ...] = ("png",)) -> None:
+    """Draw the figures of a finished run again, from its directory alone."""
+    detector = get_detector(run.record["detector"])
+    context = context_of(run, detector)
+    chain = Chain(detector, run, context.options, Settings(progress=progress, formats=formats))
+    chain.context = context
+    with locked(run.folder):
+        chain.draw(Products(run))
+        run.save()
