@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import time
 from pathlib import Path
 
 import numpy as np
@@ -231,8 +230,8 @@ def test_file_names_cannot_break_the_page(tmp_path):
     assert "<img" not in text
 
 
-def test_one_event_of_a_whole_spill_is_read_at_once(tmp_path):
-    """3,716 events with 4 million hits, as a real spill: one of them in less than 150 ms."""
+def test_single_events_of_a_whole_spill(tmp_path):
+    """3,716 events with 4 million hits, as a real spill; how long it takes is a matter of the benchmarks."""
     import uproot
 
     path = tmp_path / "run_005994_spill_001924430_sraw.root"
@@ -268,16 +267,10 @@ def test_one_event_of_a_whole_spill_is_read_at_once(tmp_path):
                 }
             )
     assert read_event(path, 0).n_events == 3716  # imports and compiled code are there now
-    seconds = []
     for number in (1, 900, 1858, 2500, 3715):
-        start = time.perf_counter()
         event = read_event(path, number)
-        seconds.append(time.perf_counter() - start)
         assert event.n_hits > 0
-    assert np.median(seconds) < 0.15
-    start = time.perf_counter()
     draw("station", event, load_geometry()).canvas.draw()
-    assert time.perf_counter() - start < 6  # (2 s on a quiet machine)
 
 
 # -- following a folder -----------------------------------------------------------------------------------

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import os
 import pickle
-import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -389,12 +388,3 @@ def test_runs_are_drawn(name, tmp_path, monkeypatch):
     # the simulation with noise has hits in D1, which is drawn then
     expected = {"synth_sraw_e1039": 14, "synth_sraw_e906layout": 12, "noisy_output": 15, "trackQA1": 14}
     assert len(group_planes(figures)) == expected[path.stem]
-
-
-def test_the_whole_set_is_fast(tmp_path):
-    here = context(files=["a", "b", "c"])
-    products = judged(here.channels, make(here.channels, n_spills=3))
-    start = time.process_time()
-    drawn(views.figures(products, here), tmp_path)
-    # about 5 s of one slow core; the limit only catches a figure that is drawn cell by cell
-    assert time.process_time() - start < 15
