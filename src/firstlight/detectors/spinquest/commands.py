@@ -15,7 +15,7 @@ from firstlight.cli.common import (
 )
 from firstlight.cli.process import finish
 from firstlight.detectors.spinquest import detector
-from firstlight.detectors.spinquest.commands_events import convert, plot, simulate
+from firstlight.detectors.spinquest.commands_events import convert, geometry, plot, simulate
 from firstlight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def _input_options(command: Command) -> Command:
         click.option("--trigger", metavar="NAMES", help="Only events with one of these triggers: NIM1,...,FPGA5."),
         click.option("--first-hit", is_flag=True, help="Only the first hit of each element in each event."),
         click.option("--cut", "cuts", multiple=True, metavar="SQL", help="Only hits with: tdc_time between 800 and 1300."),
-        click.option("--geometry", metavar="NAME|FILE", help="auto, E1039, E906, original, or a table of planes."),
+        click.option("--geometry", metavar="NAME|FILE", help="auto (the default), E1039, E906, original, or a table of planes."),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -256,5 +256,5 @@ def efficiency(inputs: tuple[Path, ...], max_events: int | None, **options: Any)
     finish(replace(detector, chain=(step,)), found, _values(options), options, max_events=max_events)
 
 
-for _command in (plot, convert, simulate):
+for _command in (plot, convert, simulate, geometry):
     commands.add_command(_command)

@@ -1,4 +1,4 @@
-"""The verbs of SpinQuest that do not write a run directory: event displays, conversion, simulation."""
+"""The verbs of SpinQuest that do not write a run directory: event displays, conversion, simulation, geometry."""
 
 from __future__ import annotations
 
@@ -14,10 +14,17 @@ from firstlight.errors import InputsRefusedError, UsageError
 if TYPE_CHECKING:
     from firstlight.detectors.spinquest.convert import Conversion
 
-__all__ = ["convert", "plot", "simulate"]
+__all__ = ["convert", "geometry", "plot", "simulate"]
 
 VIEWS = ("map", "xz", "yz", "station", "wires")
 _FORMATS = ("parquet", "root", "csv")
+_geometry_option = click.option(
+    "--geometry",
+    default="auto",
+    show_default=True,
+    metavar="NAME|FILE",
+    help="auto, E1039, E906, original, or a table of planes.",
+)
 
 
 @click.command()
@@ -47,13 +54,7 @@ _FORMATS = ("parquet", "root", "csv")
     show_default=True,
     help="Folder.",
 )
-@click.option(
-    "--geometry",
-    default="auto",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="auto, E1039, E906, original, or a table.",
-)
+@_geometry_option
 @click.option("--in-time", is_flag=True, help="Only hits whose in-time flag is set.")
 @click.option(
     "--dpi", type=click.IntRange(30, 600), default=110, show_default=True, help="Resolution of the pictures."
@@ -137,13 +138,7 @@ def _follow(
     help="Folder.",
 )
 @click.option("--merged", is_flag=True, help="One pair of Parquet files for all inputs.")
-@click.option(
-    "--geometry",
-    default="auto",
-    show_default=True,
-    metavar="NAME|FILE",
-    help="auto, E1039, E906, original, or a table.",
-)
+@_geometry_option
 @click.option(
     "--allow-bad",
     type=click.IntRange(min=0),
@@ -237,3 +232,26 @@ def simulate(
     for path in make(output, seed=seed, n_spills=spills, n_events=events, faults=chosen, **more):
         if not quiet:
             click.echo(path)
+
+
+@click.command()
+@click.argument("name", default="E1039")
+@click.option("--output", "-o", type=click.Path(path_type=Path), help="File to write; shown where not given.")
+def geometry(name: str, output: Path | None) -> None:
+    """Show or save a table of planes, to start your own from.
+
+    NAME is E1039, E906, original, or the path of a table, which is checked.
+    """
+    from firstlight.detectors.spinquest.geometry import FOLDER, load_geometry
+    from firstlight.files import write_text
+
+    found = load_geometry(name)
+    path = FOLDER / f"{found.version}.csv" if found.source == "built in" else Path(name)
+    text = path.read_text(encoding="utf-8")
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    if output.exists():
+        what = "exists already"
+        raise UsageError(what, where=output, hint="another --output")
+    click.echo(write_text(output, text))

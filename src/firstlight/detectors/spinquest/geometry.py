@@ -1,6 +1,6 @@
 """Planes of the spectrometer: names, positions of their elements, X-T relations.
 
-The tables are CSV files in the folder ``geometry`` beside this module. Another run period needs another
+The tables are CSV files in the folder ``tables`` beside this module. Another run period needs another
 table, not other code: `load_geometry` also takes the path of a file with the same columns. Coordinates: z
 along the beam, y up, x to the left of who looks along the beam. Lengths in cm, angles in rad, times in ns.
 """
@@ -40,7 +40,7 @@ __all__ = [
     "wire_ends",
 ]
 
-FOLDER = Path(__file__).with_name("geometry")
+FOLDER = Path(__file__).with_name("tables")
 DRIFT_TIMES = "drift_times"  # the one file of the folder that is not a table of planes
 KINDS = ("chamber", "hodoscope", "prop_tube", "dark_photon")
 VIEWS = ("X", "X'", "U", "U'", "V", "V'", "Y")
