@@ -30,6 +30,10 @@ _VERBS = {
     "demo": ("firstlight.cli.demo:demo", "Simulate, process and report a small data set of every detector."),
     "report": ("firstlight.cli.report:report", "Write the report of a run again."),
     "compare": ("firstlight.cli.compare:compare", "Compare the channels of a run with a reference."),
+    "export": (
+        "firstlight.cli.export:export",
+        "Write the products of a run as CSV and npz.",
+    ),
     "warmup": ("firstlight.cli.demo:warmup", "Compile all kernels now rather than at first use."),
 }
 

@@ -56,6 +56,12 @@ def exports(products: Mapping[str, Any], context: Context, folder: Path) -> list
     rows = products["occupancy/by_file"].frame
     for file, channel, hits in rows.iter_rows():
         by_file.setdefault(file, {})[str(keys[channel])] = hits
+    if legacy and "spills/invalid" in products:
+        # the original counted IDs that no plane has too, and did not draw them
+        outside = products["spills/invalid"].frame.select("file", "detector_id", "element_id", "hits")
+        for file, detector, element, hits in outside.iter_rows():
+            total[f"{detector}_{element}"] = total.get(f"{detector}_{element}", 0) + hits
+            by_file.setdefault(file, {})[f"{detector}_{element}"] = hits
     written = [
         write_json(folder / "total_hits_data.json", total, indent=4),
         write_json(folder / "file_hits_data.json", by_file, indent=4),

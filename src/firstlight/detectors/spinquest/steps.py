@@ -113,10 +113,10 @@ class Tally:
 
 @dataclass(frozen=True)
 class Tallies:
-    """Tallies by file and spill, and hits that fit no channel by their IDs."""
+    """Tallies by file and spill, and hits that fit no channel by file, status and IDs."""
 
     by_spill: dict[tuple[int, int], Tally] = field(default_factory=dict)
-    invalid: dict[tuple[int, int, int], int] = field(default_factory=dict)
+    invalid: dict[tuple[int, int, int, int], int] = field(default_factory=dict)
 
     def __add__(self, other: Tallies) -> Tallies:
         by_spill = dict(self.by_spill)
@@ -140,7 +140,7 @@ def tally(chunk: Chunk, _: NoParameters, context: Context) -> Tallies:
         of_spill = spill == label
         rows = of_spill[hits.array("event")]
         found[chunk.span.index, int(label)] = _tally_spill(chunk, of_spill, rows, group, header)
-    return Tallies(found, _invalid(hits))
+    return Tallies(found, _invalid(hits, chunk.span.index))
 
 
 def _tally_spill(
@@ -208,7 +208,7 @@ def _header_differs(chunk: Chunk, context: Context) -> NDArray[np.bool_]:
     return np.asarray(chunk.block("header").values[:, 0] != n_hits)
 
 
-def _invalid(hits: Table) -> dict[tuple[int, int, int], int]:
+def _invalid(hits: Table, file: int) -> dict[tuple[int, int, int, int], int]:
     status = hits.array("status")
     rows = np.flatnonzero(status)
     if not rows.size:
@@ -217,7 +217,7 @@ def _invalid(hits: Table) -> dict[tuple[int, int, int], int]:
         [hits.array(name)[rows].astype(np.int64) for name in ("status", "detector_id", "element_id")], axis=1
     )
     found, counts = np.unique(ids, axis=0, return_counts=True)
-    return {(int(s), int(d), int(e)): int(n) for (s, d, e), n in zip(found, counts, strict=True)}
+    return {(file, int(s), int(d), int(e)): int(n) for (s, d, e), n in zip(found, counts, strict=True)}
 
 
 SPILLS = TableSchema(
@@ -277,12 +277,13 @@ TRIGGER_TABLE = TableSchema(
 INVALID = TableSchema(
     "invalid",
     (
+        Column("file", pl.String, "name of the input file"),
         Column("reason", pl.String, "why the hit belongs to no channel"),
         Column("detector_id", pl.Int64, "detector ID as written"),
         Column("element_id", pl.Int64, "element ID as written"),
         Column("hits", pl.Int64, "hits with these IDs"),
     ),
-    "a pair of IDs that is not in the geometry",
+    "a pair of IDs that is not in the geometry, in a file",
 )
 
 
@@ -308,8 +309,14 @@ def finish(partial: Tallies, _: NoParameters, context: Context) -> dict[str, Pro
             for p, plane in enumerate(names)
         ]
     invalid = [
-        {"reason": STATUS[status], "detector_id": detector, "element_id": element, "hits": hits}
-        for (status, detector, element), hits in sorted(partial.invalid.items())
+        {
+            "file": context.files[file],
+            "reason": STATUS[status],
+            "detector_id": detector,
+            "element_id": element,
+            "hits": hits,
+        }
+        for (file, status, detector, element), hits in sorted(partial.invalid.items())
     ]
     return {
         "spills": Table.from_rows(SPILLS, spill_rows),
@@ -364,7 +371,7 @@ def needs(_: NoParameters) -> Mapping[str, tuple[str, ...]]:
     }
 
 
-spills = ChunkStep("spills", tally, finish, needs)
+spills = ChunkStep("spills", tally, finish, needs, version=2)
 tdc = spectrum("tdc", TdcParameters)
 drift = spectrum("drift", DriftParameters)
 counted = ChunkStep(
