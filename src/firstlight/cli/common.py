@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from firstlight.run.store import Run
 
 __all__ = [
+    "Group",
     "fail_on_option",
     "json_option",
     "progress_options",
@@ -30,6 +31,31 @@ __all__ = [
 ]
 
 Command = Any
+
+
+class Group(click.Group):
+    """A group of verbs that names the nearest one where a verb is mistyped."""
+
+    def verbs(self, ctx: click.Context) -> list[str]:
+        """Return the verbs that exist."""
+        return self.list_commands(ctx)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the verb that was typed."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            from firstlight.errors import nearest
+
+            known = self.verbs(ctx)
+            close = nearest(args[0], known)
+            guess = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(known)}."
+            message = f"No such command {args[0]!r}. {guess}"
+            raise click.UsageError(message, ctx) from error
+
+
 _FAIL = {"warn": ("warn", "bad"), "bad": ("bad",), "error": ("bad",)}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

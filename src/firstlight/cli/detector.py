@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from firstlight.cli.common import run_options, values_from
+from firstlight.cli.common import Group, run_options, values_from
 from firstlight.errors import UsageError
 
 __all__ = ["detector_group"]
@@ -26,7 +26,7 @@ def detector_group(name: str) -> click.Group:
     detector = get_detector(name)
     own = detector.load("commands")
     text = f"{detector.title}.\n\n{detector.documentation}"
-    group = click.Group(name, help=text, context_settings={"help_option_names": ["-h", "--help"]})
+    group = Group(name, help=text, context_settings={"help_option_names": ["-h", "--help"]})
 
     @click.command("process")
     @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import click
 
 from firstlight import __version__
+from firstlight.cli.common import Group
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +39,7 @@ _VERBS = {
 }
 
 
-class LazyGroup(click.Group):
+class LazyGroup(Group):
     """A group whose commands are imported when they are called."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
@@ -64,21 +65,12 @@ class LazyGroup(click.Group):
             return detector_group(cmd_name)
         return super().get_command(ctx, cmd_name)
 
-    def resolve_command(
-        self, ctx: click.Context, args: list[str]
-    ) -> tuple[str | None, click.Command | None, list[str]]:
-        """Name the nearest verbs where one is mistyped."""
-        try:
-            return super().resolve_command(ctx, args)
-        except click.UsageError as error:
-            from firstlight.detector import detector_names
-            from firstlight.errors import nearest
+    def verbs(self, ctx: click.Context) -> list[str]:  # noqa: ARG002
+        """Return the verbs and the detectors, those of other packages too."""
+        from firstlight.detector import external_packages
+        from firstlight.detectors import BUILT_IN
 
-            known = [*_VERBS, *detector_names()]
-            close = nearest(args[0], known)
-            guess = f"Did you mean {' or '.join(close)}?" if close else f"There are {', '.join(known)}."
-            message = f"No such command {args[0]!r}. {guess}"
-            raise click.UsageError(message, ctx) from error
+        return [*_VERBS, *BUILT_IN, *external_packages()]
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """Write the verbs and the detectors without importing them."""
