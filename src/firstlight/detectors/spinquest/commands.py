@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from firstlight.cli.common import (
     run_options,
@@ -35,7 +36,7 @@ def commands() -> None:
 def _input_options(command: Command) -> Command:
     """Add what all verbs that read raw files have."""
     options = (
-        click.option("--directory", type=click.Path(path_type=Path), help="Folder to search; this one if no FILES are given."),
+        click.option("--directory", type=click.Path(path_type=Path), help="Folder to search; the present one if nothing is named."),
         click.option("--pattern", help="In folders only files of this name, with wildcards."),
         click.option("--no-recursive", is_flag=True, help="Do not look in sub-folders."),
         click.option("--max-files", type=click.IntRange(min=1), help="Read at most so many files; all by default."),
@@ -123,19 +124,22 @@ def occupancy(files: tuple[Path, ...], max_events: int | None, **options: Any) -
     drawn and judged again.
     """
     if len(files) == 1 and files[0].suffix in _IMPORTED:
-        _drop_input_options(options)
+        _drop_input_options(options, max_events)
         tell(_import(files[0], _values(options), options), **_telling(options))
         return
     found = _files(files, options)
     finish(detector, found, _values(options), options, max_events=max_events)
 
 
-def _drop_input_options(options: dict[str, Any]) -> None:
-    for name in ("directory", "pattern", "no_recursive", "max_files"):
+def _drop_input_options(options: dict[str, Any], max_events: int | None) -> None:
+    searching = ("directory", "pattern", "no_recursive", "max_files")
+    asked = [name for name in ("in_time", "trigger", "first_hit", "cuts", *searching) if options.get(name)]
+    asked += ["max_events"] if max_events is not None else []
+    for name in searching:
         options.pop(name, None)
-    asked = [name for name in ("in_time", "trigger", "first_hit", "cuts") if options.get(name)]
     if asked:
-        what = f"--{asked[0].replace('_', '-')} needs raw files: counts that were made before cannot be cut"
+        option = {"cuts": "cut"}.get(asked[0], asked[0].replace("_", "-"))
+        what = f"--{option} needs raw files: counts that were made before cannot be cut"
         raise UsageError(what)
 
 
@@ -157,25 +161,29 @@ def quality(inputs: tuple[Path, ...], max_events: int | None, **options: Any) ->
     INPUTS are ROOT files or folders, an occupancy file of the original tool, or one finished run, which is
     judged again without its raw files. verdicts.json and suggested_mask.txt in the run directory are for machines.
     """
-    run = _again(inputs, options) or None
+    run = _again(inputs, options, max_events) or None
     if run is not None:
         tell(run, **_telling(options))
     elif len(inputs) == 1 and inputs[0].suffix in _IMPORTED:
-        _drop_input_options(options)
+        _drop_input_options(options, max_events)
         tell(_import(inputs[0], _values(options), options), **_telling(options))
     else:
         found = _files(inputs, options)
         finish(detector, found, _values(options), options, max_events=max_events)
 
 
-def _again(inputs: tuple[Path, ...], options: dict[str, Any]) -> Run | None:
+def _again(inputs: tuple[Path, ...], options: dict[str, Any], max_events: int | None) -> Run | None:
     """Judge a finished run again, if that is what was given."""
     from firstlight.run.finished import derive_again
     from firstlight.run.store import open_run
 
     if len(inputs) != 1 or not (inputs[0] / "run.json").is_file():
         return None
-    _drop_input_options(options)
+    source = click.get_current_context().get_parameter_source("output")
+    if source is ParameterSource.COMMANDLINE and options["output"].resolve() != inputs[0].resolve():
+        what = "a finished run is judged again in its own directory, not in --output"
+        raise UsageError(what, where=inputs[0], hint="copy the directory and judge the copy")
+    _drop_input_options(options, max_events)
     return derive_again(open_run(inputs[0]), _values(options), settings_from(options), options["config"])
 
 
@@ -188,7 +196,7 @@ def trend(inputs: tuple[Path, ...], max_events: int | None, **options: Any) -> N
 
     INPUTS are ROOT files or folders, or one finished run.
     """
-    run = _again(inputs, options)
+    run = _again(inputs, options, max_events)
     if run is None:
         found = _files(inputs, options)
         finish(detector, found, _values(options), options, max_events=max_events)
@@ -197,7 +205,7 @@ def trend(inputs: tuple[Path, ...], max_events: int | None, **options: Any) -> N
 
 
 @commands.command()
-@click.argument("inputs", nargs=-1, required=True, type=click.Path(path_type=Path))
+@click.argument("inputs", nargs=-1, type=click.Path(path_type=Path))
 @click.option(
     "--reference",
     required=True,
@@ -252,6 +260,10 @@ def efficiency(inputs: tuple[Path, ...], max_events: int | None, **options: Any)
 
     from firstlight.detectors.spinquest.efficiency import efficiency as step
 
+    for path in inputs:
+        if (path / "run.json").is_file():
+            what = "is a finished run, which holds no events: efficiencies need the raw files"
+            raise UsageError(what, where=path)
     found = _files(inputs, options)
     finish(replace(detector, chain=(step,)), found, _values(options), options, max_events=max_events)
 

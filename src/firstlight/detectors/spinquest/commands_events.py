@@ -66,7 +66,11 @@ _geometry_option = click.option(
     type=click.Path(path_type=Path),
     help="Follow this folder: draw each new file when it is complete.",
 )
-@click.option("--once", is_flag=True, help="With --watch: stop after the first file.")
+@click.option(
+    "--once",
+    is_flag=True,
+    help="With --watch: draw the newest complete file and stop, without waiting for another.",
+)
 @click.option(
     "--poll",
     type=click.FloatRange(min=0.05),
@@ -97,6 +101,9 @@ def plot(
     if path is None:
         what = "no FILE given"
         raise UsageError(what, hint="name a ROOT file, or a folder with --watch")
+    if path.is_dir():
+        what = "is a folder, not a file"
+        raise UsageError(what, where=path, hint="name one of its files, or follow the folder with --watch")
     progress = progress_from({"quiet": quiet, "verbose": verbose})
     written = plot_events(
         path, events, chosen, output, geometry=geometry, interactive=not no_interactive, dpi=dpi,
@@ -190,7 +197,7 @@ def convert(
     show_default=True,
     help="Folder.",
 )
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=int, default=1, show_default=True, help="Seed of the random numbers.")
 @click.option(
     "--spills",
     type=click.IntRange(min=1),
@@ -213,7 +220,7 @@ def convert(
     "single",
     multiple=True,
     metavar="KIND:PLANE[:ELEMENTS[:VALUE]]",
-    help="One fault, in all spills: hot:D0X:74:40.",
+    help="One fault, in all spills, in place of --faults; may be repeated: hot:D0X:74:40.",
 )
 @click.option("--mean-hits", type=click.FloatRange(min=1), help="Mean number of hits of an event.")
 @click.option("--tracks", "n_tracks", type=click.FloatRange(min=0), help="Mean number of muons of an event.")
