@@ -125,10 +125,12 @@ def choose(
     files = find_files(paths, suffixes=suffixes, pattern=pattern)
     found = recognise(files)
     if not found:
-        what = f"no detector takes any of {len(files)} files for its own"
+        reasons = "".join(f"\n  {path.name}: {_why_not(path)}" for path in files[:8])
+        more = f"\n  ... and {len(files) - 8} more" if len(files) > 8 else ""
+        what = f"no detector takes {'it' if len(files) == 1 else f'any of {len(files)} files'} for its own:{reasons}{more}"
         hint = "firstlight inspect FILE says why; --detector NAME chooses one"
         known = [f"detector {name}" for name in detector_names()]
-        raise InputError(what, where=files[0].parent, known=known, hint=hint)
+        raise InputError(what, where=files[0] if len(files) == 1 else files[0].parent, known=known, hint=hint)
     if len(found) > 1:
         counts = ", ".join(f"{name} ({len(members)} files)" for name, members in found.items())
         what = f"the files belong to several detectors: {counts}"
@@ -137,3 +139,18 @@ def choose(
     chosen = get_detector(name)
     # files of the right ending that were not recognised are not passed over: the chain refuses them by name
     return chosen, [path for path in files if path.name.endswith(chosen.suffixes)]
+
+
+def _why_not(path: Path) -> str:
+    """Return what the detectors say of a file that none takes for its own."""
+    from firstlight.detector import installed_detectors
+
+    reasons = []
+    for detector in installed_detectors():
+        if path.name.endswith(detector.suffixes):
+            for source in detector.load("sources"):
+                try:
+                    source.describe(path)
+                except InputError as error:
+                    reasons.append(f"{detector.name}: {error.what}")
+    return "; ".join(reasons) or "no detector reads files with this ending"

@@ -68,7 +68,14 @@ def locked(folder: Path) -> Iterator[None]:
     except ImportError:
         yield
         return
-    with (folder / ".lock").open("a") as stream:
+    try:
+        opened = (folder / ".lock").open("a")
+    except OSError as error:
+        what = f"cannot be written: {error.strerror or error}"
+        raise StoreError(
+            what, where=folder, hint="a copy of it that can be written, or another --output"
+        ) from error
+    with opened as stream:
         try:
             fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:

@@ -58,6 +58,9 @@ def demo(output: Path, names: tuple[str, ...], seed: int, jobs: int, quiet: bool
             click.echo(
                 f"  {len(files)} files, {time.monotonic() - start:.0f} s, verdict {runs[-1].record['verdict']}"
             )
+    if not runs:
+        what = "no detector could be simulated"
+        raise DetectorError(what, hint="firstlight detectors says which there are, and why not")
     page = write_index(output, runs, "firstlight demo")
     if not quiet:
         click.echo(f"\nopen in a browser: {page.resolve().as_uri()}")

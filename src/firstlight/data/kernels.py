@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
+
+from firstlight.compiled import kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["count_channels", "fill_regular", "first_of_channel", "warm_up"]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_channels(
     channel: NDArray[np.int32],
     offsets: NDArray[np.int64],
@@ -48,7 +49,7 @@ def count_channels(
     counts += local[:, :2]
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def first_of_channel(
     channel: NDArray[np.int32],
     order: NDArray[np.float32],
@@ -92,7 +93,7 @@ def first_of_channel(
     return keep
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def fill_regular(
     channel: NDArray[np.int32],
     value: NDArray[Any],

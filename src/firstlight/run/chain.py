@@ -288,9 +288,16 @@ class Chain:
         for step in products:
             self.derive(step)
         record = self.run.record
-        record.update(steps=self.new_steps, configuration=self.config.model_dump(mode="json"))
-        record["activity"]["ended"] = provenance.now()
+        activity = provenance.activity(self.settings.command)
+        earlier = [*record.get("earlier_activities", []), record["activity"]]
+        record.update(
+            steps=self.new_steps,
+            configuration=self.config.model_dump(mode="json"),
+            activity=activity,
+            earlier_activities=earlier,
+        )
         self.finish()
+        activity["ended"] = provenance.now()
         self.run.save()
         self.report()
         return self.run
@@ -498,6 +505,7 @@ class Chain:
         """Judge, sum up, export and draw."""
         products = Products(self.run)
         record = self.run.record
+        before = _written(record)
         checks: list[Check] = []
         if self.detector.checks is not None:
             checks = self.detector.load("checks")(products, self.context)
@@ -511,6 +519,12 @@ class Chain:
             record["exports"] = [path.relative_to(self.run.folder).as_posix() for path in written]
         if self.settings.plots:
             self.draw(products)
+        elif not all(entry.get("reused") for entry in self.new_steps.values() if "reused" in entry):
+            # figures of other numbers than those that stand beside them are worse than none
+            record.update(figures=[], tables=[])
+            before.add("report/index.html")
+        for name in before - _written(record):
+            self.run.remove(name)
 
     def draw(self, products: Products) -> None:
         """Draw the figures."""
@@ -533,6 +547,15 @@ class Chain:
 
         if self.settings.plots:
             write_report(self.run)
+
+
+def _written(record: Mapping[str, Any]) -> set[str]:
+    """Return the files beside the products that a run lists: exports, figures and their copies."""
+    figures = record.get("figures", [])
+    drawn = {entry["file"] for entry in figures} | {
+        copy for entry in figures for copy in entry.get("copies", [])
+    }
+    return drawn | set(record.get("exports", []))
 
 
 def _digest_any(path: Path) -> str:

@@ -280,6 +280,17 @@ class Run(Mapping[str, StoredProduct]):
         file = path.relative_to(self.folder).as_posix()
         self.record["products"][name] = {**provenance, "file": file, "kind": kind}
 
+    def remove(self, name: str) -> None:
+        """Remove a file of the directory by its relative name, and the folders that it leaves empty."""
+        if not _is_inside(name):
+            return
+        path = self.folder / name
+        path.unlink(missing_ok=True)
+        for folder in path.parents:
+            if folder == self.folder or not folder.is_dir() or any(folder.iterdir()):
+                break
+            folder.rmdir()
+
     def drop(self, name: str) -> None:
         """Forget a product and remove its file."""
         entry = self.record["products"].pop(name, None)

@@ -35,7 +35,8 @@ __all__ = [
 
 Product = Table | Block | HistogramCube
 Verdict = Literal["ok", "no-statistics", "warn", "bad"]
-_ORDER: tuple[Verdict, ...] = ("ok", "no-statistics", "warn", "bad")
+# one thing that cannot be judged does not take away what can
+_ORDER: tuple[Verdict, ...] = ("no-statistics", "ok", "warn", "bad")
 
 
 class NoParameters(StrictModel):
@@ -178,5 +179,5 @@ class Check:
 
 
 def worst(verdicts: list[Verdict]) -> Verdict:
-    """Return the worst of some verdicts; ``"ok"`` where there is none."""
-    return max(verdicts, key=_ORDER.index, default="ok")
+    """Return the worst of some verdicts; ``"no-statistics"`` only where nothing could be judged."""
+    return max(verdicts, key=_ORDER.index, default="no-statistics")

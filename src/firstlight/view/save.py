@@ -101,6 +101,7 @@ def save_figures(
                     "caption": figure.caption,
                     "section": figure.section,
                     "file": target.relative_to(folder).as_posix(),
+                    "copies": list(figure.copies),
                 }
             )
             advance(1, figure.title)

@@ -112,9 +112,11 @@ def _verdicts(products: Mapping[str, Any], folder: Path, context: Context) -> li
         "blocks": products["quality/blocks"].frame.to_dicts(),
         "elements": rows.to_dicts(),
     }
-    reasons = {
-        row["channel"]: row["state"] for row in flagged.filter(pl.col("state") != "low").iter_rows(named=True)
-    }
+    bad = flagged.filter(pl.col("state") != "low")
+    reasons = {row["channel"]: row["state"] for row in bad.iter_rows(named=True)}
+    # what was masked was not judged: it stays in the list, so that the list can be used over and over
+    masked = products["quality/channels"].frame.filter(pl.col("state") == "masked")["channel"]
+    reasons.update(dict.fromkeys(masked.to_list(), "masked before"))
     title = "elements that this run found dead or hot; use with --mask"
     return [
         write_json(folder / "verdicts.json", content),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
@@ -144,4 +145,10 @@ def plan(options: Options, descriptions: Sequence[Description]) -> Plan:
         if lacks:
             refused[found.path] = "; ".join(lacks)
     notes = [f"geometry {channels.version}, {len(channels)} channels"]
+    kinds = Counter(found.kind for found in descriptions)
+    if len(kinds) > 1:
+        several = ", ".join(f"{number} {kind}" for kind, number in kinds.items())
+        notes.append(
+            f"files of several kinds are added up: {several}; data and simulations may be among them"
+        )
     return Plan(channels, selection_of(options), refused, tuple(notes))

@@ -10,9 +10,9 @@ from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING
 
-import numba
 import numpy as np
 
+from firstlight.compiled import kernel
 from firstlight.detectors.spinquest.geometry import Geometry, Plane, element_position
 
 if TYPE_CHECKING:
@@ -272,7 +272,7 @@ def _propagated(plane: Plane, one: Plane, other: Plane, kick: float) -> float:
     return abs(1 - part) * one.cell_width / 2 + abs(part) * other.cell_width / 2 + kick * lever
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _any_fired(
     stamp: NDArray[np.int64], event: int, start: int, size: int, low: int, high: int, shift: int
 ) -> bool:
@@ -283,7 +283,7 @@ def _any_fired(
     return False
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _double_layer(
     one: NDArray[np.float64],
     other: NDArray[np.float64],
@@ -306,7 +306,7 @@ def _double_layer(
     return n_hits, n_pairs
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _double_layers(
     listed: NDArray[np.int64],
     n_fired: NDArray[np.int64],
@@ -332,7 +332,7 @@ def _double_layers(
             )
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _confirmations(
     place: float,
     one: NDArray[np.float64],
@@ -365,7 +365,7 @@ def _confirmations(
     return found
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _collect(
     channel: NDArray[np.int32],
     event: int,
@@ -387,7 +387,7 @@ def _collect(
             n_fired[plane] += 1
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _add(
     sums: NDArray[np.int64],
     own: NDArray[np.int64],
@@ -408,7 +408,7 @@ def _add(
     own[level] = w * found
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def _isolated(stamp: NDArray[np.int64], event: int, where: int, first: int, size: int, distance: int) -> bool:
     for near in range(max(where - distance, first), min(where + distance, first + size - 1) + 1):
         if near != where and stamp[near] == event:
@@ -416,7 +416,7 @@ def _isolated(stamp: NDArray[np.int64], event: int, where: int, first: int, size
     return True
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def count_pairs(
     channel: NDArray[np.int32],
     offsets: NDArray[np.int64],

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-import numba
 import numpy as np
 import polars as pl
 
+from firstlight.compiled import kernel
 from firstlight.data.patterns import FilePattern
 from firstlight.data.schema import Block, Chunk, Column, Span, Table, TableSchema
 from firstlight.detector import Description
@@ -75,7 +75,7 @@ HITS = TableSchema("hits", _HIT_COLUMNS, "a hit of the main TDCs")
 TRIGGER_HITS = TableSchema("trigger_hits", _HIT_COLUMNS, "a hodoscope hit of the trigger TDCs")
 
 
-@numba.njit(cache=True, nogil=True)
+@kernel
 def locate(
     detector: NDArray[Any],
     element: NDArray[Any],
