@@ -91,6 +91,7 @@ def compare_runs(
             activity=activity,
             configuration={"compare": plain},
             channels=run.record["channels"],
+            files=[],
             inputs=[
                 {"path": f"{label} {part.folder.name}", "status": "used", "digest": used[index], "reason": "", "notes": []}
                 for index, (label, part) in enumerate((("run", run), ("reference", reference)))

@@ -8,7 +8,7 @@ import polars as pl
 
 from firstlight.data.channels import ChannelMap
 from firstlight.detector import get_detector
-from firstlight.errors import UsageError
+from firstlight.errors import StoreError, UsageError
 from firstlight.files import locked
 from firstlight.run.chain import Chain, Products, Settings, configuration_of, logged
 from firstlight.run.config import build
@@ -57,6 +57,9 @@ def import_products(
 
 def context_of(run: Run, detector: Detector) -> Context:
     """Return the context of a finished run, from its directory alone."""
+    if "channels/map" not in run:
+        what = "has no channel map: it is a comparison, or was written by something else"
+        raise StoreError(what, where=run.folder, hint="the run that was compared")
     stored = run.record["channels"]
     groups = run["channels/groups"].to_polars() if "channels/groups" in run else pl.DataFrame()
     channels = ChannelMap(

@@ -44,7 +44,8 @@ def figures(found: Comparison, channels: ChannelMap) -> list[Figure]:
         Figure(
             "pulls", "Pulls of the channels",
             "Difference to the scaled reference in standard deviations with the dispersion fitted per group; the line is "
-            "the normal distribution that counts without a change follow.",
+            "the normal distribution that counts without a change follow. A channel is flagged beyond the limits of "
+            "pull and ratio that the configuration gives, both at once.",
             "Channels", lambda: draw_pulls(found),
         ),
     ]  # fmt: skip

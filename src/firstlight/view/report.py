@@ -242,7 +242,7 @@ def _when(text: object) -> datetime | None:
 def _header(run: Run) -> str:
     record = run.record
     checks = rows_of(record, "checks")
-    maturity = f" · {as_text(record['maturity'])}" if record.get("maturity") else ""
+    maturity = f" · maturity: {as_text(record['maturity'])}" if record.get("maturity") else ""
     return (
         f'<header class="top"><div><div class="head"><div><h1>{_title(record)}</h1><p class="run">{_name(run)}'
         f'{maturity}</p></div><div class="state">{badge(_overall(checks), large=True)}<span class="small muted">'
@@ -279,11 +279,12 @@ def _what_went_in(inputs: Sequence[Plain]) -> str:
     if not inputs:
         return ""
     states = Counter(state_of(row) for row in inputs)
-    size = as_size(sum(row["size"] for row in inputs if isinstance(row.get("size"), int)))
+    sizes = [row["size"] for row in inputs if isinstance(row.get("size"), int)]
+    size = f", {as_size(sum(sizes))}" if sizes else ""
     parts = [f"{as_number(states[name])} {name}" for name in ("used", "skipped") if states[name]]
     if states["refused"]:
         parts.append(f'<a class="alarm" href="#refused">{as_number(states["refused"])} refused</a>')
-    return f"{counted(len(inputs), 'file')}, {size}: {', '.join(parts)}"
+    return f"{counted(len(inputs), 'input')}{size}: {', '.join(parts)}"
 
 
 def write_report(run: Run) -> Path:

@@ -101,7 +101,9 @@ def figures(products: Mapping[str, Any], context: Context) -> list[Figure]:
     from firstlight.detectors.spinquest.views import pages as view_pages
 
     options = _options(context)
-    measured = efficiencies(products, ", ".join(context.files[:3]))
+    measured = efficiencies(
+        products, context.files[0] if len(context.files) == 1 else f"{len(context.files)} files"
+    )
     if "occupancy/counts" not in products:
         return measured
     scene = scene_of(products, context)
@@ -131,13 +133,13 @@ def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
     offered = (
         ReportTable(
             "quality/planes", "Planes", "Verdict on each plane as a whole.", "Quality",
-            ("plane", "n_elements", "count", "expected", "ratio", "source", "state", "n_dead", "n_hot", "n_low", "rule"),
+            ("plane", "count", "expected", "ratio", "state", "n_dead", "n_hot", "n_low", "rule"), "state <> 'absent'",
         ),
         ReportTable(
             "quality/channels", "Elements out of line", "Dead, hot and low elements of planes that work.", "Quality",
             ("plane", "element", "count", "expected", "ratio", "pull", "state", "rule"), bad,
         ),
-        ReportTable("quality/blocks", "Blocks of dead elements", "Consecutive dead elements.", "Quality"),
+        ReportTable("quality/blocks", "Blocks of dead elements", "Consecutive dead elements.", "Quality", where="n > 1"),
         ReportTable("quality/times", "Times of planes", "Median TDC time against that of the partner plane.", "Times"),
         ReportTable("spills/spills", "Spills", "One row for each spill, in the order of the files.", "Spills"),
         ReportTable("efficiency/planes", "Efficiencies", "Efficiency of every plane, and how it was measured.", "Efficiency"),
@@ -397,7 +399,9 @@ def _draw_group(scene: Scene, label: str, planes: tuple[str, ...]) -> Canvas:
     canvas.text(
         0.01, 1 - 0.1 / height, f"{label}: {scene.label} per element", fontsize=13, va="top", weight="bold"
     )
-    canvas.text(0.01, 1 - 0.36 / height, scene.about, fontsize=10, va="top")
+    inside = np.concatenate([scene.channels.channels_of(plane) for plane in planes])
+    of_group = f"{int(scene.values[inside].sum()):,} hits in this group of " if scene.label == "hits" else ""
+    canvas.text(0.01, 1 - 0.36 / height, of_group + scene.about, fontsize=10, va="top")
     left, right = 0.85, 1.0
     upper = draw.place(canvas, left, height - 0.95 - map_height, right, 0.95)
     bar = draw.place(canvas, 10 - right + 0.12, height - 0.95 - map_height, right - 0.26, 0.95)

@@ -187,8 +187,8 @@ def efficiencies(products: Mapping[str, Any], about: str) -> list[Figure]:
         return []
     frame = products["efficiency/planes"].frame
     caption = (
-        "Efficiency of every plane with its Clopper-Pearson interval at 68 %. Open points: lower limits; crosses at "
-        "the bottom: no efficiency, for the reason that the table gives."
+        "Efficiency of every plane with its Clopper-Pearson interval at 68 %. Open points: lower limits; crosses above the "
+        "axis: no efficiency, for the reason that the table gives."
     )
     return [
         Figure("efficiencies", "Efficiency of every plane", caption, "Efficiency", partial(_draw_efficiencies, frame, about))
@@ -225,7 +225,13 @@ def _draw_efficiencies(frame: pl.DataFrame, about: str) -> Canvas:
             )
     bottom = max(0.0, np.floor(20 * (np.nanmin(low) if known.any() else 0.0) - 1) / 20)
     ax.plot(
-        place[~known], np.full(int((~known).sum()), bottom), "x", color="#8a949e", label="none", clip_on=False
+        place[~known],
+        np.full(int((~known).sum()), 0.035),
+        "x",
+        color="#8a949e",
+        markersize=5,
+        label="none",
+        transform=ax.get_xaxis_transform(),
     )
     ax.axhline(1, color="#8a949e", linewidth=0.8)
     ax.set_xticks(place, frame["plane"].to_list(), rotation=90)
