@@ -556,3 +556,56 @@ def test_resampled_real_spill_against_itself(scale):
 
 def test_parameters_are_documented():
     assert all(field.description for field in OutlierParameters.model_fields.values())
+
+
+# ---------------------------------------------------------------- few events, and hits that come together
+
+
+def test_burst_is_not_a_hot_channel():
+    x = np.linspace(-1, 1, 160)
+    counts = draw(10.0 * (0.6 + x**2), 3)
+    events = counts.copy()
+    counts[80], events[80] = 45, 2
+    counts[40], events[40] = 400, 90
+    groups = alone(160)
+    assert np.flatnonzero(states_of(counts, groups) == "hot").tolist() == [40, 80]
+    assert np.flatnonzero(states_of(counts, groups, events=events) == "hot").tolist() == [40]
+
+
+def pair_of(n: int, *, segmented: bool = False) -> Groups:
+    return Groups(
+        index=np.repeat([0, 1], n),
+        names=("first", "second"),
+        partner=np.array([1, 0]),
+        partner_tolerance=np.array([0.25, 0.25]),
+        block=np.zeros(2, dtype=int),
+        segmented=np.full(2, segmented),
+    )
+
+
+@pytest.mark.parametrize(("share", "verdict", "few", "many"), [(0.6, "low", 20, 400), (0.0, "dead", 10, 20)])
+def test_few_events_prove_nothing_about_a_group(share, verdict, few, many):
+    counts = draw(np.full(128, 50.0), 5)
+    both = np.concatenate([counts, draw(np.full(128, 1e-9 + share * 50.0), 6)])
+    for n_events, state in ((few, "ok"), (many, verdict)):
+        judgement = judge_channels(both, pair_of(128), n_events=n_events)
+        assert judgement.groups["state"].to_list()[-1] in (state, "no_statistics" if state == "ok" else state)
+
+
+def test_hot_channel_does_not_make_its_partner_low():
+    counts = np.tile(draw(np.full(16, 10.0) * (1 + np.arange(16) % 8), 7), 2)
+    counts[2] = 1500
+    judgement = judge_channels(counts, pair_of(16, segmented=True))
+    assert judgement.groups["state"].to_list() == ["ok", "ok"]
+
+
+def test_illumination_that_falls_along_a_line_is_neither_dead_nor_low():
+    profile = np.minimum(np.arange(120) * 90.0, 4000.0)
+    for seed in range(6):
+        other = draw(profile + 100.0, seed + 50)
+        counts = np.concatenate([draw(profile + 8.0, seed), other])
+        assert not np.isin(states_of(counts, pair_of(120)), FLAGGED).any(), seed
+    # but an empty wire at the end of a full profile is dead
+    full = draw(np.full(240, 60.0), 3)
+    full[0] = 0
+    assert np.flatnonzero(states_of(full, pair_of(120)) == "dead").tolist() == [0]

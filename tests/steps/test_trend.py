@@ -139,3 +139,15 @@ def test_what_is_expected_is_told():
     row = judged.frame.row(3, named=True)
     assert (row["expected"], row["state"]) == (1.0, "high")
     assert row["pull"] > 100
+
+
+def test_step_near_the_end_begins_where_it_begins():
+    """Four points are no lasting change, and the point before them is none of them."""
+    values = np.concatenate([quiet(1, 20), 1.5 * quiet(2, 4)])
+    assert flagged(series(values)) == dict.fromkeys(range(20, 24), "high")
+
+
+def test_change_of_a_series_that_is_known_exactly():
+    values = [5.0] * 21
+    values[10] = 9.0
+    assert flagged(series(values, error=0.0)) == {10: "high"}

@@ -36,6 +36,9 @@ class CompareParameters(StrictModel):
         A channel is flagged beyond this pull, with the fitted dispersion.
     ratio_limit : float
         And only if its ratio is beyond this factor, up or down.
+    minimum_excess : float
+        And only if the one of the two that has more has so many counts more than the other tells, in its own
+        counts: a single burst in a short run gives some tens. What is gone needs none of this.
     scale_limit : float
         A group is flagged if its scale differs from that of the whole by more than this fraction ...
     scale_pull_limit : float
@@ -45,6 +48,7 @@ class CompareParameters(StrictModel):
     minimum_expected: float = 10.0
     pull_limit: float = 6.0
     ratio_limit: float = 1.5
+    minimum_excess: float = 50.0
     scale_limit: float = 0.15
     scale_pull_limit: float = 4.0
 
@@ -151,7 +155,7 @@ def compare_counts(
     -----
     With ``r`` reference counts scaled by ``s``, the difference ``n - s r`` of two Poisson counts has the
     variance ``s (n + r) = n s + s r`` where both have the same mean; this is multiplied by the dispersion
-    ``max(1, (median |pull| / 0.6745)**2)`` of the group's channels.
+    ``max(1, (median |pull| / 0.6745)**2)`` of the group's channels, or of all where those are few.
     """
     limits = parameters or CompareParameters()
     if counts.shape != reference.shape or counts.shape != group.shape:
@@ -179,11 +183,11 @@ def compare_counts(
         pull = np.where(compared, (counts - expected) / np.sqrt(variance), np.nan)
         ratio = np.where(expected > 0, counts / expected, np.nan)
         ratio_error = ratio * np.sqrt(1 / np.maximum(counts, 1) + 1 / reference)
-    dispersion = np.array([_dispersion(pull[group == index]) for index in range(n_groups)])
     overall = _dispersion(pull)
+    dispersion = np.array([_dispersion(pull[group == index], overall) for index in range(n_groups)])
     chi2 = np.array([_chi2_ndf(pull[group == index], 1) for index in range(n_groups)])
     pull = pull / np.sqrt(dispersion)[group]
-    state = _channel_states(counts, expected, ratio, pull, compared, scale, limits)
+    state = _channel_states(counts, reference, expected, ratio, pull, compared, scale, limits)
     channels = pl.DataFrame(
         {
             "channel": np.arange(counts.size),
@@ -199,7 +203,7 @@ def compare_counts(
         }
     )
     rows_of_groups = _group_rows(
-        counts, reference, group, names, scales / scale, dispersion, chi2, compared, state, limits
+        counts, reference, group, names, scales / scale, dispersion, chi2, compared, state, limits, scale
     )
     ndf = sum(int(np.isfinite(scales[index])) for index in range(n_groups))
     return Comparison(
@@ -208,27 +212,34 @@ def compare_counts(
     )  # fmt: skip
 
 
+# a count of none is no chance where so many are expected
+_EMPTY = 8.0
+
+
 def _robust_scale(counts: NDArray[np.int64], reference: NDArray[np.int64]) -> float:
     """Return the scale of a group from its totals, without channels that are far from the others."""
-    both = (counts > 0) & (reference > 0)
-    if not both.any():
+    filled = (counts > 0) & (reference > 0)
+    if not filled.any():
         return float("nan")
-    keep = both.copy()
-    for _ in range(4):
+    both = keep = filled
+    for _ in range(6):
         scale = counts[keep].sum() / reference[keep].sum()
+        # a channel that is empty in one of the two by chance belongs to the totals, one that is dead does not
+        by_chance = np.where(reference == 0, counts < _EMPTY * scale, reference * scale < _EMPTY)
+        both = filled | (by_chance & (counts + reference > 0))
         pull = (counts - scale * reference) / np.sqrt(np.maximum(scale * (counts + reference), 1e-12))
         width = max(float(np.median(np.abs(pull[both]))) / 0.6745, 1.0)
         new = both & (np.abs(pull) < 5 * width)
-        if not new.any() or np.array_equal(new, keep):
+        if not counts[new].any() or not reference[new].any() or np.array_equal(new, keep):
             break
         keep = new
     return float(counts[keep].sum() / reference[keep].sum())
 
 
-def _dispersion(pull: NDArray[np.float64]) -> float:
+def _dispersion(pull: NDArray[np.float64], otherwise: float = 1.0) -> float:
     known = pull[np.isfinite(pull)]
     if known.size < 8:
-        return 1.0
+        return otherwise
     return float(max(1.0, (np.median(np.abs(known)) / 0.6745) ** 2))
 
 
@@ -239,6 +250,7 @@ def _chi2_ndf(pull: NDArray[np.float64], parameters: int) -> float:
 
 def _channel_states(
     counts: NDArray[np.int64],
+    reference: NDArray[np.int64],
     expected: NDArray[Any],
     ratio: NDArray[np.float64],
     pull: NDArray[np.float64],
@@ -248,8 +260,11 @@ def _channel_states(
 ) -> list[str]:
     state = np.where(compared, "ok", "no_statistics").astype(object)
     far = compared & (np.abs(pull) > limits.pull_limit)
-    state[far & (ratio > limits.ratio_limit)] = "high"
-    state[far & (ratio < 1 / limits.ratio_limit)] = "low"
+    with np.errstate(divide="ignore", invalid="ignore"):
+        excess = np.where(counts > expected, counts - expected, (expected - counts) * reference / expected)
+    many = excess >= limits.minimum_excess
+    state[far & many & (ratio > limits.ratio_limit)] = "high"
+    state[far & many & (ratio < 1 / limits.ratio_limit)] = "low"
     state[far & (counts == 0)] = "gone"
     # what the reference had none of cannot be scaled: its own minimum is held against what is there now
     appeared = ~compared & (
@@ -270,6 +285,7 @@ def _group_rows(
     compared: NDArray[np.bool_],
     state: list[str],
     limits: CompareParameters,
+    whole: float,
 ) -> list[dict[str, object]]:
     n_groups = len(names)
     total = np.bincount(group, counts, n_groups).astype(np.int64)
@@ -293,7 +309,9 @@ def _group_rows(
         elif total[index] == 0 or not np.isfinite(scales[index]):
             verdict = "gone"
         else:
-            pull = (scales[index] - 1) / np.hypot(error[index], spread)
+            # a small number says that it is precise: what it would be without a change counts as well
+            expected = dispersion[index] / before[index] * (1 + 1 / whole)
+            pull = (scales[index] - 1) / np.hypot(max(error[index], np.sqrt(expected)), spread)
             if abs(scales[index] - 1) > limits.scale_limit and abs(pull) > limits.scale_pull_limit:
                 verdict = "high" if pull > 0 else "low"
         rows.append(

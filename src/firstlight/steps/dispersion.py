@@ -27,6 +27,7 @@ __all__ = [
     "Profile",
     "approximate_pull",
     "dispersion_width",
+    "falling_line",
     "local_fit",
     "partner_exposure",
     "partner_view",
@@ -531,12 +532,36 @@ def partner_view(profile: Profile, partner: Profile, limits: OutlierParameters) 
         nearby = (
             np.stack([partner.counts[np.clip(position + side, 0, raw.size - 1)] for side in sides]) * scale
         )
-        kindest = np.clip(profile.counts, nearby.min(axis=0), nearby.max(axis=0))
+        least = nearby.min(axis=0)
+        good = np.flatnonzero(profile.good)
+        for end in (0, n - 1):
+            near = good[good != end][:5] if end == 0 else good[good != end][-5:]
+            line = falling_line(profile.counts[near], np.abs(near - end).astype(np.float64))
+            least[end] = min(least[end], line)
+        kindest = np.clip(profile.counts, least, nearby.max(axis=0))
         expected = np.where(profile.fit.one_sided, kindest, expected)
     total = np.sqrt(total_width(fit, width, limits, gap=0.2) ** 2 + own_statistics)
     usable = lit & np.isfinite(expected)
     dark = empty[position] & partner.usable[position]
     return PartnerView(expected, total, usable, dark, lowest, highest, width)
+
+
+def falling_line(counts: NDArray[np.float64], distance: NDArray[np.float64]) -> float:
+    """Return the least count at distance 0 of a straight line through counts, infinite if they do not fall to there.
+
+    Least means two standard deviations below the line, and falling that the slope is more than three from zero.
+    Illumination that ends falls along a straight line rather than an exponential function.
+    """
+    if counts.size < 3:
+        return np.inf
+    apart = distance - distance.mean()
+    squares = float((apart**2).sum())
+    slope = float((apart * counts).sum()) / squares
+    slope_error = float(np.sqrt((apart**2 * np.maximum(counts, 1.0)).sum())) / squares
+    if slope <= 3.0 * slope_error:
+        return np.inf
+    error = np.hypot(distance.mean() * slope_error, np.sqrt(max(counts.mean(), 1.0) / counts.size))
+    return max(float(counts.mean() - slope * distance.mean() - 2.0 * error), 0.0)
 
 
 def reference_scale(profile: Profile, reference: Profile) -> float:

@@ -20,13 +20,14 @@ from firstlight.steps.dispersion import (
     OutlierParameters,
     Profile,
     dispersion_width,
-    partner_exposure,
+    falling_line,
     partner_view,
     reference_scale,
     smooth_profile,
     tail_probabilities,
     total_width,
 )
+from firstlight.steps.group_verdicts import judge_groups, judge_groups_by_reference
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -158,6 +159,7 @@ class _Verdicts:
     factor: NDArray[np.float64]
     bars: NDArray[np.bool_]
     first: NDArray[np.bool_]
+    bunch: NDArray[np.float64]
 
 
 def judge_channels(
@@ -168,6 +170,8 @@ def judge_channels(
     reference: ArrayLike | None = None,
     optional: ArrayLike | None = None,
     masked: ArrayLike | None = None,
+    events: ArrayLike | None = None,
+    n_events: int | None = None,
 ) -> Judgement:
     """Judge every channel of a detector from its count.
 
@@ -186,6 +190,13 @@ def judge_channels(
         Channels that may not be installed: without counts they are absent, never dead.
     masked : array of bool, shape (n_channels,), optional
         Channels known to be bad: not judged, and never used as an expectation.
+    events : array of numbers, shape (n_channels,), optional
+        Events in which each channel counted. Hits that come many at a time in a few events prove less: a
+        channel is hot only if it is with its hits counted in units of its own mean number at a time, relative
+        to that of its group.
+    n_events : int, optional
+        All events. An event is at most one independent statement about a group: without it, few events
+        with many hits would convict.
 
     Raises
     ------
@@ -198,6 +209,7 @@ def judge_channels(
     is_masked = np.zeros(n, dtype=bool) if masked is None else _checked("masked", masked, n) > 0
     may_miss = np.zeros(n, dtype=bool) if optional is None else _checked("optional", optional, n) > 0
     absent = may_miss & (values == 0) & ~is_masked
+    fired = values if events is None else _checked("events", events, n)
     usable = ~is_masked & ~absent
     members = dict(groups.members())
     bars = groups.segmented
@@ -207,13 +219,13 @@ def judge_channels(
     }
     before: dict[int, Profile] | None = None
     if reference is None:
-        _judge_groups(profiles, groups, limits)
+        judge_groups(profiles, groups, limits, n_events)
     else:
         old = _checked("reference", reference, n)
         before = {
             g: smooth_profile(old[part], usable[part], bool(bars[g]), limits) for g, part in members.items()
         }
-        _judge_groups_by_reference(profiles, before, limits)
+        judge_groups_by_reference(profiles, before, limits, n_events)
 
     found = _Verdicts(
         expected=np.full(n, np.nan),
@@ -226,6 +238,7 @@ def judge_channels(
         factor=np.ones(n),
         bars=np.asarray(bars, dtype=bool)[np.asarray(groups.index)],
         first=np.diff(np.asarray(groups.index), prepend=-1) != 0,
+        bunch=_bunches(values, fired, usable, groups),
     )
     fitted: list[dict[str, object]] = []
     for group, part in members.items():
@@ -283,113 +296,17 @@ def _checked(name: str, array: ArrayLike, n: int) -> NDArray[np.float64]:
     return values
 
 
-def _judge_groups(profiles: dict[int, Profile], groups: Groups, limits: OutlierParameters) -> None:
-    """Find dead groups, and groups whose total does not fit that of their partner."""
-    totals = [profile.total for profile in profiles.values() if profile.usable.any()]
-    least = limits.group_floor * float(np.median(totals)) if len(totals) > 2 else 0.0
-    for group, profile in profiles.items():
-        if not profile.usable.any():
-            continue
-        other = int(groups.partner[group])
-        partner = profiles.get(other)
-        if partner is not None and partner.usable.any():
-            share = np.count_nonzero(profile.usable) / np.count_nonzero(partner.usable)
-            _dead_group(
-                profile,
-                partner.total * share,
-                f"its partner {groups.names[other]} expects",
-                limits,
-                "partner",
-            )
-        _dead_group(profile, least, "a typical group has at least", limits, "groups")
-    for group, profile in profiles.items():
-        other = int(groups.partner[group])
-        partner = profiles.get(other)
-        if partner is not None and profile.state != "dead" and partner.state != "dead":
-            tolerance = float(groups.partner_tolerance[group])
-            _compare_with_partner(profile, partner, groups.names[other], tolerance, limits)
-
-
-def _dead_group(profile: Profile, expected: float, who: str, limits: OutlierParameters, source: str) -> None:
-    from scipy.special import gammaincc
-
-    total = profile.total
-    if (
-        profile.state == "dead"
-        or expected < limits.minimum_expected
-        or total > limits.group_dead_ratio * expected
-    ):
-        return
-    chance = float(gammaincc(total + 1.0, expected))
-    if chance < 1e-3 * limits.false_alarms:
-        profile.state, profile.expected, profile.source = "dead", expected, source
-        profile.rule = f"dead group: {total:.0f} counts where {who} {expected:.0f}"
-
-
-def _compare_with_partner(
-    profile: Profile, partner: Profile, name: str, tolerance: float, limits: OutlierParameters
-) -> None:
-    exposure, position = partner_exposure(profile, partner)
-    both = profile.good & partner.good[position]
-    own, other = float(profile.counts[both].sum()), float(exposure[both].sum())
-    if np.count_nonzero(both) < 3 or own <= 0 or other <= 0:
-        return
-    ratio = own / other
-    profile.expected, profile.source = profile.total / ratio, "partner"
-    spread = (profile.width**2 + partner.width**2) / np.count_nonzero(both)
-    error = float(np.sqrt(1.0 / own + 1.0 / other + spread))
-    if not np.isfinite(tolerance) or abs(np.log(ratio)) + np.log1p(-tolerance) < 3.0 * error:
-        return
-    # noise lays a floor under a profile, inefficiency scales it; raw counts would dilute the exponent
-    smooth = [profile.fit.expected[both], partner.fit.expected[position][both]]
-    low, high = smooth[::-1] if ratio > 1 else smooth
-    exponent = _exponent(low, high)
-    if ratio < 1 and exponent >= limits.group_flatness:
-        profile.state = "low"
-        profile.rule = f"total is {ratio:.3g} of its partner {name}, limit {1 - tolerance:.3g}"
-    elif ratio > 1 and exponent < limits.group_flatness:
-        profile.state = "hot"
-        profile.rule = (
-            f"total is {ratio:.3g} of its partner {name}, limit {1 / (1 - tolerance):.3g}, "
-            f"with a flatter profile (exponent {exponent:.2g})"
-        )
-
-
-def _exponent(low: NDArray[np.float64], high: NDArray[np.float64]) -> float:
-    x, y = np.log(low + 0.5), np.log(high + 0.5)
-    weight = low / low.sum()
-    x, y = x - weight @ x, y - weight @ y
-    spread = float(weight @ x**2)
-    # without a range of intensities nothing can be told, and scaling is the usual case
-    return 1.0 if spread < 0.05 else float(weight @ (x * y)) / spread
-
-
-def _judge_groups_by_reference(
-    profiles: dict[int, Profile], before: dict[int, Profile], limits: OutlierParameters
-) -> None:
-    scales = {
-        group: reference_scale(profile, before[group])
-        for group, profile in profiles.items()
-        if profile.usable.any() and before[group].total >= limits.minimum_expected
-    }
-    if not scales:
-        return
-    common = float(np.median(list(scales.values())))
-    for group, scale in scales.items():
-        profile, total = profiles[group], before[group].total
-        _dead_group(profile, common * total, "the reference expects", limits, "reference")
-        if profile.state == "dead":
-            continue
-        profile.expected, profile.source = common * total, "reference"
-        if len(scales) < 3 or common <= 0 or scale <= 0:
-            continue
-        ratio = scale / common
-        error = float(np.sqrt(1.0 / max(profile.total, 1.0) + 1.0 / total))
-        if abs(np.log(ratio)) + np.log1p(-limits.group_tolerance) > 3.0 * error:
-            low = ratio < 1
-            limit = 1.0 - limits.group_tolerance if low else 1.0 / (1.0 - limits.group_tolerance)
-            profile.state = "low" if low else "hot"
-            profile.rule = f"rate is {ratio:.3g} of the reference, scaled to all groups; limit {limit:.3g}"
+def _bunches(
+    counts: NDArray[np.float64], events: NDArray[np.float64], usable: NDArray[np.bool_], groups: Groups
+) -> NDArray[np.float64]:
+    """Return how many hits at a time a channel has, relative to its group, at least 1."""
+    index = np.asarray(groups.index)
+    hits, times = (
+        np.bincount(index[usable], of[usable], len(groups.names))[index] for of in (counts, events)
+    )
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bunch = (counts / events) / (hits / times)
+    return np.where(np.isfinite(bunch), np.maximum(bunch, 1.0), 1.0)
 
 
 def _expect(
@@ -442,7 +359,9 @@ def _dead_edges(
         if inside.size == 0:
             continue
         # the innermost channel of the run comes last in both directions
-        expected, count = profile.fit.expected[inside[-1]], profile.counts[inside[-1]]
+        near = good[np.argsort(np.abs(good - inside[-1]))[:5]]
+        line = falling_line(profile.counts[near], np.abs(near - inside[-1]).astype(np.float64))
+        expected, count = min(profile.fit.expected[inside[-1]], line), profile.counts[inside[-1]]
         cut = expected >= limits.edge_expected and count <= 0.1 * expected
         lit = profile.counts[last_lit] >= limits.edge_sharpness * profile.fit.expected[last_lit]
         both_empty = dark is not None and bool(np.any(dark[inside]))
@@ -518,6 +437,11 @@ def _decide(
     dead = _whole_runs(dead, enough & open_to & empty, counts, found, chance)
     low = below & ~empty & (counts < low_limit * mean) & ~found.partner_low
     above = open_to & (np.nan_to_num(upper, nan=1.0) < chance) & (counts >= limits.minimum_hot_count)
+    for i in np.flatnonzero(above & (found.bunch > 1.0)):
+        one = slice(i, i + 1)
+        bunched = (counts[one] / found.bunch[i], found.expected[one] / found.bunch[i], found.width[one])
+        upper[i] = max(upper[i], float(tail_probabilities(*bunched)[1][0]))
+    above &= np.nan_to_num(upper, nan=1.0) < chance
     hot = above & (counts > hot_limit * np.maximum(mean, 0.5)) & ~found.partner_hot
     unlit = ~found.trusted & (counts < 0.1 * mean)
     state = np.full(n, "ok", dtype=object)
@@ -529,7 +453,9 @@ def _decide(
     pull = np.where(p_value >= 1.0, 0.0, pull)
     rule = [""] * n
     for i in np.flatnonzero(usable & (state != "ok")):
-        text = f"{counts[i]:.0f} counts, {_SOURCES[found.source[i]]} expect {found.expected[i]:.4g}"
+        source = _SOURCES[found.source[i]]
+        verb = "expect" if source == "neighbours" else "expects"
+        text = f"{_number(counts[i])}, {source} {verb} {found.expected[i]:.4g}"
         if state[i] == "no_statistics":
             rule[i] = _why_no_statistics(text, found, bool(enough[i]), int(i), limits)
             continue
@@ -537,9 +463,17 @@ def _decide(
         ratio = counts[i] / max(found.expected[i], 0.5)
         tail = upper[i] if state[i] == "hot" else lower[i]
         rule[i] = (
-            f"{state[i]}: {text}; ratio {ratio:.3g}, limit {limit:.3g}; p = {tail:.1e}, limit {chance:.1e}"
+            f"{state[i]}: {text}; ratio {ratio:.3g}, limit {limit:.3g}; {_chance(tail)}, limit {chance:.1e}"
         )
     return state, rule, p_value, pull
+
+
+def _number(count: float) -> str:
+    return "1 count" if count == 1 else f"{count:.0f} counts"
+
+
+def _chance(probability: float) -> str:
+    return f"p = {probability:.1e}" if probability >= 1e-300 else "p < 1e-300"
 
 
 def _whole_runs(

@@ -74,6 +74,8 @@ SERIES = TableSchema(
 
 # points at least on either side of a lasting change
 _LEVEL = 5
+# standard deviations, where there is no deviation at all to measure a change with
+_CERTAIN = 1e6
 
 
 def judge_trend(points: pl.DataFrame, parameters: TrendParameters | None = None) -> tuple[Table, Table]:
@@ -154,7 +156,10 @@ def _expect(
         extra = max(spread**2 - float(np.median(statistical**2)), 0.0)
         own = float(np.nan_to_num(error[index]))
         variance = own**2 + float(np.median(statistical**2)) * np.pi / 2 / len(near) + extra
-        pull[index] = (value[index] - expected[index]) / np.sqrt(variance) if variance > 0 else 0.0
+        change = float(value[index] - expected[index])
+        # numbers that are known exactly, and never change but here
+        certain = np.copysign(_CERTAIN, change) if change else 0.0
+        pull[index] = change / np.sqrt(variance) if variance > 0 else certain
     return expected, pull
 
 
@@ -176,6 +181,8 @@ def _lasting_changes(
         least = limits.minimum_change_of.get(quantity, limits.minimum_change * abs(level))
         if abs(new - level) <= max(limits.pull_limit * width, least):
             continue
+        if abs(value[known[place]] - new) > abs(value[known[place]] - level):
+            continue  # the new level is shorter than what was looked at, and begins later
         # next to the true place the change is seen too: the division that leaves the least rest is the one
         change = (
             int(known[place]),

@@ -185,11 +185,12 @@ def _count_bars(
     answer = (matrices[layer.plane] | matrices[layer.mirror])[rows]
     found = _within(answer, mine, where, layer.half)
     line = [clusters[0][rows], clusters[1][rows]]
-    # accidentals: the bars that the track cannot have reached, as many as it can have
+    # accidentals: the bars that the track cannot have reached, as many as it can have; at least one of these
     near = np.abs(mine[np.newaxis] - where[:, np.newaxis]) <= layer.half
     n_near = near.sum(axis=1)
     n_far = np.maximum(mine.size - n_near, 1)
-    beside = np.rint(2 * UNIT * (answer & ~near).sum(axis=1) * n_near / n_far).astype(np.int64)
+    by_chance = 1 - (1 - (answer & ~near).sum(axis=1) / n_far) ** n_near
+    beside = np.rint(2 * UNIT * by_chance).astype(np.int64)
     bits = np.zeros((2, rows.size), dtype=np.int64)
     bits[0] = 1
     for row, half in zip(layer.others, layer.other_halves, strict=True):
@@ -376,7 +377,7 @@ def _choose(
         )
     for level in (2, 1):
         n, weight, squares = sums[level, 0], sums[level, 2], sums[level, 4]
-        if weight <= 0:
+        if weight <= 0 or not np.isfinite(_estimates(sums[level], parameters)[0].efficiency):
             continue
         significance, pure, size = weight / squares**0.5, weight / n, weight**2 / squares
         if (

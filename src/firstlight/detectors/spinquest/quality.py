@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 __all__ = ["QualityParameters", "groups_of", "judge", "median_times", "quality"]
 
+# hits of a bar further from its peak than this are no part of it, in ns
+_PEAK_REACH = 100.0
 # how far the totals of a pair of planes may differ, where no reference tells
 _TOLERANCE = {"chamber": 0.25, "prop_tube": 0.25, "hodoscope": 0.3, "dark_photon": 0.3}
 
@@ -45,6 +47,11 @@ class QualityParameters(OutlierParameters):
     )
     time_shift_reference: float = pydantic.Field(
         8.0, gt=0, description="shift against the reference that is reported, in ns"
+    )
+    time_significance: float = pydantic.Field(
+        5.0,
+        ge=0,
+        description="and by so many standard deviations of the medians, found from how parts of a plane differ",
     )
     minimum_timed_hits: int = pydantic.Field(
         200, ge=10, description="hits with a time below which the times of a plane are not judged"
@@ -114,6 +121,7 @@ TIMES = TableSchema(
         Column("against", pl.String, "what it is compared with: a plane, or the reference"),
         Column("expected", pl.Float64, "median TDC time of that", "ns", nullable=True),
         Column("shift", pl.Float64, "median - expected", "ns", nullable=True),
+        Column("shift_error", pl.Float64, "standard deviation of the shift", "ns", nullable=True),
         Column("state", pl.String, "ok, shifted or no_statistics"),
         Column("rule", pl.String, "the rule that fired"),
     ),
@@ -142,7 +150,7 @@ def judge(products: Mapping[str, Any], parameters: QualityParameters, context: C
     Parameters
     ----------
     products : mapping
-        ``occupancy/counts`` and, if there are times, ``tdc/all`` and ``tdc/in_time``.
+        ``occupancy/counts``, ``occupancy/totals`` and, if there are times, ``tdc/all`` and ``tdc/in_time``.
     parameters : QualityParameters
         Limits, reference, mask.
     context : Context
@@ -158,10 +166,16 @@ def judge(products: Mapping[str, Any], parameters: QualityParameters, context: C
     geometry = geometry_in(context)
     groups = groups_of(channels, geometry)
     masked = read_mask(parameters.mask, channels)[0] if parameters.mask else None
-    reference, reference_times = _reference(parameters.reference, channels)
+    reference, reference_times = _reference(parameters.reference, channels, geometry)
+    totals = products.get("occupancy/totals")
+    block = products["occupancy/counts"]
+    # occupancies of the original tool have hits only
+    events = block.select(kind="events") if "events" in block.coordinates["kind"] else None
     judgement = judge_channels(
         counts, groups, parameters,
         reference=reference, optional=channels.optional | silent_sections(counts, channels), masked=masked,
+        events=events,
+        n_events=int(totals.frame["n_events"].sum()) if totals is not None else None,
     )  # fmt: skip
     element = channels.column("position").astype(np.int64)
     frame = judgement.channels.with_columns(
@@ -194,35 +208,44 @@ def silent_sections(counts: NDArray[np.int64], channels: ChannelMap) -> NDArray[
     return np.array([name in silent for name in section], dtype=bool)
 
 
-def _reference(path: str, channels: ChannelMap) -> tuple[NDArray[np.int64] | None, dict[str, float]]:
+def _reference(
+    path: str, channels: ChannelMap, geometry: Geometry
+) -> tuple[NDArray[np.int64] | None, dict[str, tuple[float, float]]]:
+    """Return the counts of the reference, and median times and their errors by name of the plane."""
     if not path:
         return None, {}
     from firstlight.detectors.spinquest.importer import import_counts
     from firstlight.run.store import open_run
 
     imported = import_counts(path, channels)
-    times: dict[str, float] = {}
+    times: dict[str, tuple[float, float]] = {}
     if not (Path(path) / "run.json").exists():
         return imported.counts, times
     run = open_run(path)
     if "tdc/all" in run:
         spectra: Any = run["tdc/all"].value
         marked: Any = run["tdc/in_time"].value if "tdc/in_time" in run else None
-        medians, numbers = median_times(spectra, marked, channels)
+        medians, errors, numbers = median_times(spectra, marked, channels, geometry)
         times = {
-            name: float(m)
-            for name, m, n in zip(channels.group_names, medians, numbers, strict=True)
+            name: (float(m), float(e))
+            for name, m, e, n in zip(channels.group_names, medians, errors, numbers, strict=True)
             if n >= 50
         }
     return imported.counts, times
 
 
 def median_times(
-    spectra: HistogramCube, in_time: HistogramCube | None, channels: ChannelMap
-) -> tuple[NDArray[np.float64], NDArray[np.int64]]:
-    """Return the median TDC time of each plane, and of how many hits.
+    spectra: HistogramCube, in_time: HistogramCube | None, channels: ChannelMap, geometry: Geometry
+) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.int64]]:
+    """Return the median TDC time of each plane, its error, and of how many hits.
 
-    Of in-time hits where the flag is filled: the rest is spread widely and says little.
+    Wires: of in-time hits where the flag is filled; the rest is spread widely and says little. Bars: of hits
+    within 100 ns of the peak, in time or not; their windows are so narrow that a peak which has moved is
+    outside, and what is left in the window is where it always was.
+
+    Hits come in bursts of neighbouring elements. The error of a median is therefore found from parts of the
+    plane: a part with more hits on one side of the median than on the other moves it by as many (R. Woodruff,
+    J. Am. Stat. Assoc. 47 (1952) 635, with parts as clusters).
 
     Parameters
     ----------
@@ -230,24 +253,61 @@ def median_times(
         Of all hits, and of in-time hits.
     channels : ChannelMap
         Gives the planes.
+    geometry : Geometry
+        Tells wires and bars apart.
 
     Returns
     -------
-    medians : ndarray, shape (n_planes,)
+    medians, errors : ndarray, shape (n_planes,)
         In ns; NaN without hits. Interpolated within the bin.
     numbers : ndarray, shape (n_planes,)
         Hits.
     """
-    chosen = in_time if in_time is not None and in_time.total > 0 else spectra
-    rows = channels.sum_groups(chosen.values)
-    edges = chosen.axes[1].edges
-    medians = np.full(rows.shape[0], np.nan)
-    for index, row in enumerate(rows):
-        total = row.sum()
-        if total:
-            upto = np.concatenate([[0], np.cumsum(row)])
-            medians[index] = np.interp(total / 2, upto, edges)
-    return medians, rows.sum(axis=1)
+    marked = in_time if in_time is not None and in_time.total > 0 else spectra
+    edges = np.asarray(spectra.axes[1].edges, dtype=np.float64)
+    index = channels.group_index
+    n_planes = len(channels.group_names)
+    medians, errors = np.full(n_planes, np.nan), np.full(n_planes, np.nan)
+    numbers = np.zeros(n_planes, dtype=np.int64)
+    for plane, name in enumerate(channels.group_names):
+        wires = _shares_cables(name, geometry)
+        rows = np.asarray((marked if wires else spectra).values[index == plane], dtype=np.float64)
+        # eight parts: longer than the cards of a chamber, of which all elements may fire together
+        parts = np.add.reduceat(rows, np.arange(0, len(rows), -(-len(rows) // 8)), axis=0)
+        low, high = (0, edges.size - 1) if wires else _peak(parts.sum(axis=0), edges)
+        parts = parts[:, low:high]
+        numbers[plane] = int(parts.sum())
+        if numbers[plane]:
+            medians[plane], errors[plane] = _median(parts, edges[low : high + 1])
+    return medians, errors, numbers
+
+
+def _peak(row: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[int, int]:
+    """Return the bins from 100 ns before the peak to 100 ns behind it: the median among them, in its middle."""
+    width = edges[1] - edges[0]
+    reach = int(np.ceil(_PEAK_REACH / width))
+    smooth = np.convolve(row, np.ones(5), mode="same")
+    centre = int(smooth.argmax())
+    for _ in range(3):
+        low, high = max(centre - reach, 0), min(centre + reach + 1, row.size)
+        upto = np.cumsum(row[low:high])
+        centre = low + int(np.searchsorted(upto, upto[-1] / 2))
+    return max(centre - reach, 0), min(centre + reach + 1, row.size)
+
+
+def _median(parts: NDArray[np.float64], edges: NDArray[np.float64]) -> tuple[float, float]:
+    """Return the median of histograms together, and its error from how their halves differ."""
+    upto = np.concatenate([np.zeros((len(parts), 1)), np.cumsum(parts, axis=1)], axis=1)
+    together = upto.sum(axis=0)
+    total = float(together[-1])
+    median = float(np.interp(total / 2, together, edges))
+    below = np.array([np.interp(median, edges, row) for row in upto])
+    excess = 2 * below - upto[:, -1]
+    filled = int(np.count_nonzero(upto[:, -1]))
+    cluster = float((excess**2).sum()) * filled / max(filled - 1, 1)
+    moved = 0.5 * max(cluster, total) ** 0.5
+    low, high = np.interp([total / 2 - moved, total / 2 + moved], together, edges)
+    return median, float(high - low) / 2 if moved < total / 2 else float("inf")
 
 
 def _judge_times(
@@ -257,9 +317,9 @@ def _judge_times(
     geometry: Geometry,
     parameters: QualityParameters,
     channels: ChannelMap,
-    reference: Mapping[str, float],
+    reference: Mapping[str, tuple[float, float]],
 ) -> list[dict[str, Any]]:
-    medians, numbers = median_times(spectra, in_time, channels)
+    medians, errors, numbers = median_times(spectra, in_time, channels, geometry)
     rows = []
     for index, name in enumerate(groups.names):
         partner = int(groups.partner[index])
@@ -269,29 +329,34 @@ def _judge_times(
             "median": medians[index],
             "against": "",
         }
-        row.update(expected=None, shift=None, state="no_statistics", rule="")
+        row.update(expected=None, shift=None, shift_error=None, state="no_statistics", rule="")
         rows.append(row)
         if numbers[index] < parameters.minimum_timed_hits:
             continue
-        limit = parameters.time_shift
+        limit, other_error = parameters.time_shift, 0.0
         if name in reference:
-            row.update(against="reference", expected=reference[name])
+            row["against"], (row["expected"], other_error) = "reference", reference[name]
             limit = parameters.time_shift_reference
         elif _shares_cables(name, geometry) and numbers[partner] >= parameters.minimum_timed_hits:
             row.update(against=groups.names[partner], expected=float(medians[partner]))
+            other_error = float(errors[partner])
         if row["expected"] is None:
             continue
-        shift = float(medians[index] - row["expected"])
-        row.update(shift=shift, state="ok")
+        shift, error = float(medians[index] - row["expected"]), float(np.hypot(errors[index], other_error))
+        row.update(shift=shift, shift_error=error if np.isfinite(error) else None, state="ok")
         of_partner = row["against"] != "reference"
-        if abs(shift) > limit and not (
-            of_partner and _partner_is_odd(index, partner, medians, geometry, groups)
-        ):
+        smallest = parameters.time_significance * error
+        if abs(shift) > max(limit, smallest):
+            if of_partner and _partner_is_odd(index, partner, medians, geometry, groups):
+                continue
             row["state"] = "shifted"
             row["rule"] = (
-                f"median TDC time {medians[index]:.1f} ns is {shift:+.1f} ns from that of "
+                f"median TDC time {medians[index]:.1f} ns is {shift:+.1f} +- {error:.1f} ns from that of "
                 f"{'the reference' if not of_partner else row['against']} ({row['expected']:.1f} ns); limit {limit:g} ns"
             )
+        elif smallest > 2 * limit:
+            row["state"] = "no_statistics"
+            row["rule"] = f"the shift is known to {error:.1f} ns only, too little for a limit of {limit:g} ns"
     return rows
 
 
@@ -319,6 +384,16 @@ def _partner_is_odd(
     ]
     others = [position for position in alike if position not in (index, partner)]
     if not others:
+        # a pair that is alone: planes of its kind in the same station have nearly the same time zero
+        others = [
+            position
+            for position, name in enumerate(groups.names)
+            if position not in (index, partner)
+            and (plane := geometry.plane(name)).station == own.station
+            and plane.kind == own.kind
+            and np.isfinite(medians[position])
+        ]
+    if not others:
         return False
     centre = float(np.median(medians[others]))
     return bool(abs(medians[partner] - centre) > abs(medians[index] - centre))
@@ -334,14 +409,16 @@ def validate(parameters: QualityParameters, channels: ChannelMap) -> None:
     if parameters.mask:
         read_mask(parameters.mask, channels)
     if parameters.reference:
-        _reference(parameters.reference, channels)
+        from firstlight.detectors.spinquest.importer import import_counts
+
+        import_counts(parameters.reference, channels)
 
 
 quality = ProductStep(
     "quality",
     judge,
     needs=("occupancy/counts",),
-    uses=("tdc/all", "tdc/in_time"),
+    uses=("tdc/all", "tdc/in_time", "occupancy/totals"),
     parameters=QualityParameters,
     inputs=inputs_of,
     validate=validate,

@@ -26,12 +26,15 @@ class SpillTrendParameters(TrendParameters):
         Hits of a plane in a spill below which its share and its times are not followed.
     correlation : float
         Hits of one event come together: errors of hit rates are those of this many hits per independent one.
+    time_correlation : float
+        The same for mean times: the hits of a burst of a whole card are all early, or all late.
     """
 
     minimum_change: float = 0.25
     minimum_change_of: dict[str, float] = {"in-time fraction": 0.08, "mean TDC time": 8.0}
     minimum_plane_hits: int = 200
     correlation: float = 2.0
+    time_correlation: float = 8.0
 
 
 def spill_labels(spills: pl.DataFrame) -> list[str]:
@@ -80,10 +83,10 @@ def _of_spills(spills: pl.DataFrame, parameters: SpillTrendParameters) -> list[p
     ]
     for name in TRIGGERS:
         if spills[name].sum():
-            share = pl.col(name) / events
-            frames.append(
-                _rows(spills, f"trigger {name}", share, (share * (1 - share) / events).sqrt(), "per event")
-            )
+            # of what is usual in all spills: none in a few events does not mean that there never is one
+            usual = (pl.col(name).sum() + 1) / (events.sum() + 2)
+            error = (usual * (1 - usual) / events).sqrt()
+            frames.append(_rows(spills, f"trigger {name}", pl.col(name) / events, error, "per event"))
     # a spill without any event has no rate: null rather than NaN
     return [frame.with_columns(pl.col("value", "error").fill_nan(None)) for frame in frames]
 
@@ -116,7 +119,7 @@ def _of_planes(
     times = followed.filter(pl.col("tdc_mean").is_not_null() & enough).select(
         pl.lit("mean TDC time").alias("quantity"), *common,
         pl.col("tdc_mean").alias("value"),
-        (pl.col("tdc_std") * np.sqrt(few) / hits.sqrt()).alias("error"),
+        (pl.col("tdc_std") * np.sqrt(parameters.time_correlation) / hits.sqrt()).alias("error"),
         pl.lit("ns").alias("unit"),
     )  # fmt: skip
     return [frame for frame in (shares, times) if frame.height]
