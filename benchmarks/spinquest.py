@@ -89,12 +89,15 @@ def in_process(code, path):
 
 
 _MEASURE = """
-import json, resource, time
+import json, time
+from pathlib import Path
 from spinquest import counting
 start = time.perf_counter()
 counts = counting(sys.argv[1])()
 cold = time.perf_counter() - start
-print(json.dumps({"rss": resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024, "cold": cold,
+# (ru_maxrss of a child holds the size of the process that started it)
+peak = next(line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+print(json.dumps({"rss": int(peak.split()[1]) / 1024, "cold": cold,
                   "hits": int(counts.values[:, 0].sum())}))
 """
 

@@ -39,10 +39,18 @@ def count_channels(
     local = np.zeros((counts.shape[0], 3), dtype=np.int32)
     for event in range(offsets.size - 1):
         number = np.int32(event + 1)
-        for row in range(offsets[event], offsets[event + 1]):
-            if channel[row] >= 0:
-                where = np.uint64(channel[row])
-                local[where, 0] += 1
+        row = offsets[event]
+        end = offsets[event + 1]
+        while row < end:
+            # hits of a channel often stand together: one visit to its counts for all of them
+            here = channel[row]
+            first = row
+            row += 1
+            while row < end and channel[row] == here:
+                row += 1
+            if here >= 0:
+                where = np.uint64(here)
+                local[where, 0] += row - first
                 if local[where, 2] != number:
                     local[where, 2] = number
                     local[where, 1] += 1

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import pairwise
@@ -93,17 +94,17 @@ def locate(
     channel : ndarray, shape (n,)
         Filled: the channel, -1 if the plane has no such element, -2 if there is no such plane.
     """
-    n_detectors, n_elements = lookup.shape
+    n_detectors, n_elements = np.uint64(lookup.shape[0]), np.uint64(lookup.shape[1])
     for row in range(detector.size):
-        plane = detector[row]
-        where = element[row]
-        if plane < 0 or plane >= n_detectors:
-            channel[row] = -2
-        elif where < 0 or where >= n_elements:
-            channel[row] = max(lookup[plane, 0], -2)
+        # as unsigned numbers negative IDs are beyond the table too: one comparison instead of two
+        plane = np.uint64(np.int64(detector[row]))
+        where = np.uint64(np.int64(element[row]))
+        if plane < n_detectors and where < n_elements:
+            channel[row] = lookup[plane, where]
+        elif plane < n_detectors:
+            channel[row] = max(lookup[plane, np.uint64(0)], -2)
         else:
-            # unsigned, so that the compiler need not provide for indices from the end
-            channel[row] = lookup[np.uint64(plane), np.uint64(where)]
+            channel[row] = -2
 
 
 def warm_up() -> None:
@@ -251,9 +252,10 @@ class RootHits:
                 if table != "header":
                     self.schemas[table].column(name)
         lookup = channel_lookup(channels)
-        with self._open(span.path) as layout:
+        # decompression frees the lock of the interpreter: two columns are read at a time
+        with self._open(span.path) as layout, ThreadPoolExecutor(2) as pool:
             stop = min(span.stop, layout.n_events)
-            reader = _Reader(layout, columns, lookup)
+            reader = _Reader(layout, columns, lookup, pool)
             edges = _edges(layout, span.start, stop, chunk_events)
             for first, last in pairwise(edges):
                 yield reader.chunk(Span(span.path, span.index, first, last))
@@ -293,11 +295,16 @@ class _Reader:
     """Reads chunks of one open file."""
 
     def __init__(
-        self, layout: Layout, columns: Mapping[str, tuple[str, ...]], lookup: NDArray[np.int32]
+        self,
+        layout: Layout,
+        columns: Mapping[str, tuple[str, ...]],
+        lookup: NDArray[np.int32],
+        pool: ThreadPoolExecutor,
     ) -> None:
         self.layout = layout
         self.columns = columns
         self.lookup = lookup
+        self.pool = pool
 
     def chunk(self, span: Span) -> Chunk:
         parts: dict[str, Table | Block] = {}
@@ -360,13 +367,13 @@ class _Reader:
     def _from_vectors(
         self, branches: Mapping[str, Any], span: Span, columns: tuple[str, ...]
     ) -> tuple[dict[str, NDArray[Any]], NDArray[np.int32], NDArray[np.int32]]:
-        detector, counts = _flat(branches["detector_id"], span)
-        raw = {"detector_id": detector}
         wanted = {"element_id"} if {"channel", "status", "element_id"} & set(columns) else set()
         wanted |= {"tdc_time", "drift_distance", "in_time"} & set(columns)
-        sizes = {"detector_id": counts}
-        for name in sorted(wanted & branches.keys()):
-            raw[name], sizes[name] = _flat(branches[name], span)
+        names = ["detector_id", *sorted(wanted & branches.keys())]
+        flat = list(self.pool.map(lambda name: _flat(branches[name], span), names))
+        raw = {name: values for name, (values, _) in zip(names, flat, strict=True)}
+        sizes = {name: numbers for name, (_, numbers) in zip(names, flat, strict=True)}
+        detector, counts = raw["detector_id"], sizes["detector_id"]
         if "element_id" in sizes and not np.array_equal(sizes["element_id"], counts):
             event = span.start + int(np.flatnonzero(sizes["element_id"] != counts)[0])
             what = f"event {event} has different numbers of detector and element IDs"
