@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import awkward as ak
 import numpy as np
 import polars as pl
 import pytest
+import uproot
 
 from firstlight.detector import get_detector
 from firstlight.detectors.spinquest.channels import channel_map
@@ -107,6 +109,42 @@ def test_in_time_hits_and_triggers(name, spinquest_data, expected, tmp_path):
     cut = run_on([spinquest_data / name], tmp_path / "cut", in_time=True)
     assert cut["occupancy/counts"].value.select(kind="hits").sum() == want["in_time_hits_flag_bit1"]
     assert cut.record["cut_flow"][0]["left"] == want["in_time_hits_flag_bit1"]
+
+
+@pytest.mark.parametrize("name", ["synth_sraw_e1039", "synth_sraw_e906layout", "synth_sraw_lzma"])
+def test_sums_of_the_writers_own_counts(name, spinquest_data, tmp_path):
+    path = spinquest_data / f"synthetic_sraw/{name}.root"
+    tree = uproot.open(path)["save"]
+    leaf = next(key for key in tree.keys(recursive=True) if "fNHits" in key)
+    written = tree[leaf].array(library="np").sum(axis=0)
+    run = run_on([path], tmp_path / "run")
+    frame = (
+        run["channels/map"]
+        .to_polars()
+        .with_columns(hits=pl.Series(run["occupancy/counts"].value.select(kind="hits")))
+    )
+    found = dict(frame.group_by("detector_id").agg(pl.col("hits").sum()).iter_rows())
+    assert written[0] == sum(found.values())
+    assert [found.get(plane, 0) for plane in range(1, written.size)] == written[1:].tolist()
+    assert run["spills/spills"].to_polars()["n_header_differs"].sum() == 0
+
+
+def test_a_header_that_contradicts_its_hits_is_reported(tmp_path):
+    path = tmp_path / "spill.root"
+    with uproot.recreate(path) as file:
+        hits = {"detectorID": "var * int16", "elementID": "var * int16"}
+        file.mktree(
+            "save", {"fNHits": "63 * int32", **{f"fAllHits.{key}": kind for key, kind in hits.items()}}
+        )
+        header = np.zeros((3, 63), dtype=np.int32)
+        header[:, 0] = 2
+        header[0, 1] = header[1, 2] = header[2, 1] = 2
+        ids = ak.values_astype(ak.Array([[1, 1], [1, 1], [1, 1]]), np.int16)
+        file["save"].extend({"fNHits": header, "fAllHits.detectorID": ids, "fAllHits.elementID": ids})
+    run = run_on([path], tmp_path / "run")
+    assert run["spills/spills"].to_polars()["n_header_differs"].sum() == 1
+    (check,) = [entry for entry in run.record["checks"] if entry["name"] == "hits per event as written"]
+    assert check["verdict"] == "bad"
 
 
 def test_triggers_of_rus(spinquest_data, expected, tmp_path):

@@ -109,7 +109,7 @@ def _data(spills: pl.DataFrame, invalid: pl.DataFrame, context: Context) -> list
     found.append(Check("hits outside the geometry", verdict, fraction, 0.01, rule, details=details))
     differs = int(spills["n_header_differs"].sum())
     if not context.cut:
-        rule = f"in {differs} of {events} events the writer's number of hits (fNHits) differs from the hits found"
+        rule = f"in {differs} of {events} events the writer's numbers of hits (fNHits, in all and per plane) differ from the hits found"
         found.append(Check("hits per event as written", "bad" if differs else "ok", differs, 0, rule))
     known = spills.filter(pl.col("n_in_time").is_not_null() & (pl.col("n_hits") > 0))
     unfilled = known.filter(pl.col("n_in_time") == 0)

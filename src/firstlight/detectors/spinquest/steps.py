@@ -201,11 +201,19 @@ def _integer_sums(index: NDArray[np.int64], values: NDArray[np.int64], size: int
 
 
 def _header_differs(chunk: Chunk, context: Context) -> NDArray[np.bool_]:
-    """Return for which events the writer's own number of hits differs from the hits found."""
+    """Return for which events the writer's own numbers of hits, in all and of each plane, differ from the hits found."""
     n_hits = chunk.table("events").array("n_hits")
     if "header" not in chunk.parts or context.cut:
         return np.zeros(n_hits.size, dtype=bool)
-    return np.asarray(chunk.block("header").values[:, 0] != n_hits)
+    written = chunk.block("header").values
+    hits = chunk.table("hits")
+    detector = hits.array("detector_id").astype(np.int64)
+    inside = (detector >= 0) & (detector < written.shape[1])
+    cell = hits.array("event")[inside].astype(np.int64) * written.shape[1] + detector[inside]
+    found = np.bincount(cell, minlength=written.size).reshape(written.shape)
+    # index 0 of the header is the sum over all planes
+    found[:, 0] = n_hits
+    return np.asarray((written != found).any(axis=1))
 
 
 def _invalid(hits: Table, file: int) -> dict[tuple[int, int, int, int], int]:
@@ -236,7 +244,7 @@ SPILLS = TableSchema(
         Column(
             "n_header_differs",
             pl.Int64,
-            "events whose own count of hits (fNHits) differs from the hits found",
+            "events whose own counts of hits, in all or of a plane (fNHits), differ from the hits found",
         ),
         Column(
             "n_no_trigger",
@@ -371,7 +379,7 @@ def needs(_: NoParameters) -> Mapping[str, tuple[str, ...]]:
     }
 
 
-spills = ChunkStep("spills", tally, finish, needs, version=2)
+spills = ChunkStep("spills", tally, finish, needs, version=3)
 tdc = spectrum("tdc", TdcParameters)
 drift = spectrum("drift", DriftParameters)
 counted = ChunkStep(
