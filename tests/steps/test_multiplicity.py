@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as arrays
 from firstlight.data.channels import ChannelMap
 from firstlight.data.schema import Chunk, Column, Span, Table, TableSchema
 from firstlight.run.config import StrictModel
-from firstlight.steps.multiplicity import count, finish, moments, multiplicity, sections_of
+from firstlight.steps.multiplicity import count, finish, moments, multiplicity
 from firstlight.steps.step import Context, NoParameters
 
 EVENTS = TableSchema("events", (Column("n_hits", pl.Int32, ""),))
@@ -88,8 +88,8 @@ def test_product_names_its_sections():
 def test_map_without_sections_uses_groups_and_a_map_without_groups_the_whole():
     planes = Context(ChannelMap("toy", "1", FRAME.drop("section"), "planes"), StrictModel())
     strips = Context(ChannelMap("toy", "1", FRAME.drop("section", "group"), "strips"), StrictModel())
-    assert sections_of(planes) == ["a", "b", "c"]
-    assert sections_of(strips) == []
+    assert planes.channels.section_names == ["a", "b", "c"]
+    assert strips.channels.section_names == []
     assert count(chunk_of([[0, 1], []]), NoParameters(), strips).counts.tolist() == [[1, 0, 1]]
 
 

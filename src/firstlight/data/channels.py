@@ -120,6 +120,22 @@ class ChannelMap:
         order = {name: index for index, name in enumerate(self.group_names)}
         return np.array([order[name] for name in self.frame["group"]], dtype=np.int64)
 
+    @cached_property
+    def section_names(self) -> list[str]:
+        """Names of the sections (stations, modules) in the order of their first channel; groups where there are none."""
+        column = self._section_column
+        return [str(name) for name in self.frame[column].unique(maintain_order=True)] if column else []
+
+    @cached_property
+    def section_index(self) -> NDArray[np.int64]:
+        """For each channel the position of its section in `section_names`, of shape (n_channels,)."""
+        order = {name: index for index, name in enumerate(self.section_names)}
+        return np.array([order[str(name)] for name in self.frame[self._section_column]], dtype=np.int64)
+
+    @property
+    def _section_column(self) -> str:
+        return next((name for name in ("section", "group") if name in self.frame.columns), "")
+
     def channels_of(self, group: str) -> NDArray[np.int64]:
         """Return the channels of a group in order.
 

@@ -22,7 +22,7 @@ import numpy as np
 from firstlight.data.cube import HistogramCube
 from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.errors import StoreError
-from firstlight.files import atomic, locked, write_json, write_text
+from firstlight.files import atomic, locked, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from firstlight.steps.step import Product
 
-__all__ = ["Run", "StoredProduct", "atomic", "open_run", "write_json", "write_text"]
+__all__ = ["Run", "StoredProduct", "open_run"]
 
 FORMAT = "firstlight-run"
 FORMAT_VERSION = 1

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["Multiplicity", "moments", "multiplicity", "sections_of"]
+__all__ = ["Multiplicity", "moments", "multiplicity"]
 
 
 @dataclass(frozen=True)
@@ -38,29 +38,16 @@ class Multiplicity:
         return Multiplicity(total)
 
 
-def sections_of(context: Context) -> list[str]:
-    """Return the names of the sections (stations, modules) of the channel map, or of its groups."""
-    frame = context.channels.frame
-    column = "section" if "section" in frame.columns else "group"
-    return (
-        [str(name) for name in frame[column].unique(maintain_order=True)] if column in frame.columns else []
-    )
-
-
 def count(chunk: Chunk, _: NoParameters, context: Context) -> Multiplicity:
     """Count the hits of each event of a chunk, by section."""
-    names = sections_of(context)
+    names = context.channels.section_names
     hits, events = chunk.table("hits"), chunk.table("events")
     channel = hits.array("channel")
     event = hits.array("event")
-    frame = context.channels.frame
     per_event = [events.array("n_hits")]
     if names:
-        column = "section" if "section" in frame.columns else "group"
-        order = {name: index for index, name in enumerate(names)}
-        section_of = np.array([order[str(name)] for name in frame[column]], dtype=np.int64)
         known = channel >= 0
-        cell = event[known].astype(np.int64) * len(names) + section_of[channel[known]]
+        cell = event[known].astype(np.int64) * len(names) + context.channels.section_index[channel[known]]
         table = np.bincount(cell, minlength=len(events) * len(names)).reshape(len(events), len(names))
         per_event += list(table.T)
     width = max((int(row.max()) for row in per_event if row.size), default=0) + 1
@@ -69,7 +56,7 @@ def count(chunk: Chunk, _: NoParameters, context: Context) -> Multiplicity:
 
 def finish(partial: Multiplicity, _: NoParameters, context: Context) -> dict[str, Product]:
     """Return the product ``hits_per_event[section, number of hits]``."""
-    labels = ["all", *sections_of(context)]
+    labels = ["all", *context.channels.section_names]
     block = Block(
         partial.counts, ("section", "n_hits"), "events", "events by number of hits", {"section": labels}
     )

@@ -18,7 +18,7 @@ from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from firstlight.run.store import write_text
+from firstlight.files import write_text
 from firstlight.steps.step import worst
 from firstlight.view.markup import (
     Head,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstlight.run.store import atomic
+from firstlight.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

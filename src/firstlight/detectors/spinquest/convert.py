@@ -23,9 +23,9 @@ from firstlight.detectors.spinquest.geometry import element_position
 from firstlight.detectors.spinquest.layouts import TRIGGERS
 from firstlight.detectors.spinquest.source import EVENTS, HITS, SOURCES
 from firstlight.errors import InputError, UsageError
+from firstlight.files import atomic
 from firstlight.run.progress import silent
 from firstlight.run.reading import unique_names
-from firstlight.run.store import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence

@@ -14,7 +14,7 @@ import polars as pl
 
 from firstlight.data.schema import Table
 from firstlight.data.select import Selection
-from firstlight.run.store import write_json, write_text
+from firstlight.files import write_json, write_text
 from firstlight.steps.occupancy import BY_FILE
 
 if TYPE_CHECKING:

@@ -52,7 +52,7 @@ from firstlight.detectors.spinquest.simulation.truth import (
     planted,
 )
 from firstlight.errors import ConfigError, UsageError
-from firstlight.run.store import atomic, write_json
+from firstlight.files import atomic, write_json
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping

@@ -53,7 +53,7 @@ def event_page(
     """
     from plotly.offline import get_plotlyjs
 
-    from firstlight.run.store import write_text
+    from firstlight.files import write_text
     from firstlight.view.markup import as_text
 
     given = [events] if isinstance(events, Event) else list(events)

@@ -285,7 +285,7 @@ class _Page:
 
     def write(self, pictures: list[tuple[str, str]] | None = None, status: str = "") -> None:
         """Write the page; without arguments with the same pictures as before."""
-        from firstlight.run.store import write_text
+        from firstlight.files import write_text
         from firstlight.view.markup import as_text
 
         if pictures is not None:
