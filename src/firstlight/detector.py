@@ -31,8 +31,11 @@ __all__ = [
     "external_packages",
     "get_detector",
     "installed_detectors",
+    "may_read",
     "origin_of",
+    "parts_of",
     "recognise",
+    "takes_folders",
 ]
 
 log = logging.getLogger(__name__)
@@ -82,6 +85,10 @@ class Source(Protocol):
     reason when a file cannot be used. `read` yields chunks with the columns asked for, in order and in
     bounded memory; whatever `chunk_events` is, the data are the same. It is called in a thread of its own, so
     that the next chunk is read while one is counted. `version` is raised whenever the same file gives other data.
+
+    Two members may be there or not. ``folders = True`` says that an input may be a folder: `sniff`, `describe` and
+    `read` are given it whole (a scan of thousands of frames), and its files are not inputs by themselves.
+    ``blocks`` names the arrays that `read` yields beside the tables of `schemas`.
     """
 
     name: str
@@ -172,6 +179,9 @@ class Detector:
         Verbs of the detector's own.
     warm_up : callable, optional
         Compiles its kernels.
+    divide : callable, optional
+        ``divide(paths) -> {name: paths}``: inputs that cannot be added up (scans at two temperatures) make runs
+        of their own. All make one run by default.
     """
 
     name: str
@@ -189,6 +199,7 @@ class Detector:
     simulate: Any = None
     commands: Any = None
     warm_up: Any = None
+    divide: Any = None
     documentation: str = ""
 
     def load(self, part: str) -> Any:
@@ -205,17 +216,42 @@ class Detector:
         return _imported(value, f"cannot load {part} from", self.name)
 
     def source_for(self, path: Path) -> Source | None:
-        """Return the first source that takes the file for its own, or None."""
+        """Return the first source that takes the file or folder for its own, or None."""
         for source in self.load("sources"):
-            if source.sniff(path):
+            if may_read(source, path) and source.sniff(path):
                 return source  # type: ignore[no-any-return]
         return None
+
+    def divided(self, paths: Sequence[Path]) -> dict[str, list[Path]]:
+        """Return which inputs make which run, by the name of the run; one without a name where all make one."""
+        if self.divide is None or len(paths) < 2:
+            return {"": list(paths)}
+        return dict(self.load("divide")(paths))
+
+    def claims(self, folder: Path) -> bool:
+        """Return whether a source takes a folder as one input."""
+        return any(takes_folders(source) and source.sniff(folder) for source in self.load("sources"))
 
     @property
     def suffixes(self) -> tuple[str, ...]:
         """Endings of the file names of all sources."""
         found = dict.fromkeys(suffix for source in self.load("sources") for suffix in source.suffixes)
         return tuple(found)
+
+
+def takes_folders(source: Source) -> bool:
+    """Return whether an input of a source may be a folder."""
+    return bool(getattr(source, "folders", False))
+
+
+def may_read(source: Source, path: Path) -> bool:
+    """Return whether a path is of the kind that a source reads: file or folder."""
+    return takes_folders(source) if path.is_dir() else bool(source.suffixes)
+
+
+def parts_of(source: Source) -> set[str]:
+    """Return the names of the tables and blocks that a source can yield."""
+    return {*source.schemas, *getattr(source, "blocks", ())}
 
 
 def _imported(place: str, what: str, name: str) -> Any:
@@ -319,7 +355,8 @@ def recognise(paths: Sequence[Path]) -> dict[str, list[Path]]:
     detectors = installed_detectors()
     for path in paths:
         for detector in detectors:
-            if path.name.endswith(detector.suffixes) and detector.source_for(path) is not None:
+            possible = path.is_dir() or path.name.endswith(detector.suffixes)
+            if possible and detector.source_for(path) is not None:
                 found.setdefault(detector.name, []).append(path)
                 break
     return found

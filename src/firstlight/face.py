@@ -5,17 +5,17 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from firstlight.errors import InputError
+from firstlight.errors import InputError, UsageError
 from firstlight.run.execution import Executor
 from firstlight.run.progress import Progress
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
 
     from firstlight.detector import Detector
     from firstlight.run.store import Run
 
-__all__ = ["choose", "process"]
+__all__ = ["choose", "claims_of", "process"]
 
 
 def process(
@@ -72,6 +72,8 @@ def process(
         If no input can be used, or no detector takes the files for its own.
     InputsRefusedError
         If more inputs are refused than tolerated; its attribute `run` holds the run, which is written.
+    UsageError
+        If the inputs make several runs (scans at two temperatures).
 
     Examples
     --------
@@ -93,6 +95,11 @@ def process(
         plots=plots,
         command=("firstlight.process", *map(str, given)),
     )
+    runs = chosen.divided(files)
+    if len(runs) > 1:
+        names = [f"{name} ({', '.join(path.name for path in own[:3])})" for name, own in runs.items()]
+        what = f"the inputs make {len(runs)} runs, because they cannot be added up"
+        raise UsageError(what, known=names, hint="process() each of them with an output of its own")
     return run_chain(chosen, files, Path(output), configuration, settings, max_events=max_events)
 
 
@@ -120,9 +127,12 @@ def choose(
 
     paths = list(paths)
     if detector is not None:
-        return detector, find_files(paths, suffixes=detector.suffixes, pattern=pattern)
-    suffixes = tuple({suffix for each in installed_detectors() for suffix in each.suffixes})
-    files = find_files(paths, suffixes=suffixes, pattern=pattern)
+        return detector, find_files(
+            paths, suffixes=detector.suffixes, pattern=pattern, claims=detector.claims
+        )
+    installed = installed_detectors()
+    suffixes = tuple({suffix for each in installed for suffix in each.suffixes})
+    files = find_files(paths, suffixes=suffixes, pattern=pattern, claims=claims_of(installed))
     found = recognise(files)
     if not found:
         reasons = "".join(f"\n  {path.name}: {_why_not(path)}" for path in files[:8])
@@ -138,7 +148,13 @@ def choose(
     (name,) = found
     chosen = get_detector(name)
     # files of the right ending that were not recognised are not passed over: the chain refuses them by name
-    return chosen, [path for path in files if path.name.endswith(chosen.suffixes)]
+    return chosen, [path for path in files if path.is_dir() or path.name.endswith(chosen.suffixes)]
+
+
+def claims_of(detectors: Iterable[Detector]) -> Callable[[Path], bool]:
+    """Return the question whether one of some detectors takes a folder as one input."""
+    asked = list(detectors)
+    return lambda folder: any(detector.claims(folder) for detector in asked)
 
 
 def _why_not(path: Path) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from firstlight.errors import InputError
 from firstlight.run import provenance
-from firstlight.run.provenance import InputRecord, activity, digest_file, product_key
+from firstlight.run.provenance import InputRecord, activity, digest_file, product_key, size_of
 
 MIB = 2**20
 
@@ -50,11 +51,23 @@ def test_larger_file_is_sampled_and_says_so(tmp_path):
     assert plain != digest_file(sparse(tmp_path / "f", size, **{f"at_{(size - MIB) * 7 // 15}": b"x"}))
 
 
-@pytest.mark.parametrize("kind", ["missing", "folder"])
-def test_file_that_cannot_be_read_is_a_bad_input(tmp_path, kind):
-    path = tmp_path if kind == "folder" else tmp_path / "missing"
+def test_file_that_cannot_be_read_is_a_bad_input(tmp_path):
     with pytest.raises(InputError, match="cannot be read"):
-        digest_file(path)
+        digest_file(tmp_path / "missing")
+
+
+def test_digest_of_a_folder_is_that_of_what_it_holds(tmp_path):
+    first, second = tmp_path / "a", tmp_path / "b"
+    first.write_text("1")
+    second.write_text("2")
+    plain = digest_file(tmp_path)
+    assert plain.startswith("sha256-listing:")
+    assert plain == digest_file(tmp_path)
+    assert size_of(tmp_path) == 2
+    os.utime(first, (1, 1))
+    changed = digest_file(tmp_path)
+    second.unlink()
+    assert len({plain, changed, digest_file(tmp_path)}) == 3
 
 
 def test_key_depends_on_everything_and_on_nothing_else():

@@ -29,11 +29,12 @@ def inspect(files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
     """
     from firstlight.data.patterns import find_files
     from firstlight.detector import get_detector, installed_detectors
+    from firstlight.face import claims_of
 
     asked = [get_detector(name)] if name else installed_detectors()
     suffixes = tuple({suffix for detector in asked for suffix in detector.suffixes})
     results: list[dict[str, Any]] = []
-    for path in find_files(files, suffixes=suffixes):
+    for path in find_files(files, suffixes=suffixes, claims=claims_of(asked)):
         results.append(_describe(path, asked))
         if not as_json:
             _print(path, results[-1])
@@ -47,7 +48,14 @@ def inspect(files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
 
 def _describe(path: Path, asked: list[Any]) -> dict[str, Any]:
     reasons: dict[str, str] = {}
-    sources = [(detector, source) for detector in asked for source in detector.load("sources")]
+    from firstlight.detector import may_read
+
+    sources = [
+        (detector, source)
+        for detector in asked
+        for source in detector.load("sources")
+        if may_read(source, path)
+    ]
     # who takes the file for its own is asked first; the others may say why they do not
     for detector, source in sorted(sources, key=lambda pair: not pair[1].sniff(path)):
         try:
@@ -61,12 +69,14 @@ def _describe(path: Path, asked: list[Any]) -> dict[str, Any]:
 
 
 def _print(path: Path, result: dict[str, Any]) -> None:
+    from firstlight.run.provenance import size_of
+
     click.secho(str(path), bold=True)
     if "refused" in result:
         for reader, reason in result["refused"].items():
             click.echo(f"  {reader}: {click.style(reason, fg='red')}")
         return
-    size = path.stat().st_size
+    size = size_of(path)
     click.echo(f"  detector    {result['detector']}")
     click.echo(f"  kind        {result['kind']}")
     click.echo(f"  events      {result['n_events']:,}   ({size / 1e6:,.1f} MB)")

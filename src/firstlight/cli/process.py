@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firstlight.cli.common import run_options, settings_from, tell, values_from
-from firstlight.errors import InputsRefusedError
+from firstlight.errors import FirstlightError, InputsRefusedError
 from firstlight.face import choose
 
 if TYPE_CHECKING:
@@ -51,7 +51,48 @@ def finish(
     *,
     max_events: int | None = None,
 ) -> None:
-    """Run a chain as the options of a command say, and tell how it ended."""
+    """Run a chain as the options of a command say, and tell how it ended.
+
+    Inputs that cannot be added up make runs of their own, in folders below the output.
+    """
+    runs = detector.divided(files)
+    if len(runs) == 1:
+        _finish_one(detector, files, values, options, max_events)
+        return
+    errors: list[FirstlightError] = []
+    output: Path = options["output"]
+    for name, own in runs.items():
+        if not options["as_json"] and not options["quiet"]:
+            click.secho(f"{name} ({len(own)} {'input' if len(own) == 1 else 'inputs'})", bold=True)
+        try:
+            _finish_one(detector, own, values, {**options, "output": output / name}, max_events)
+        except FirstlightError as error:
+            errors.append(error)
+            click.echo(f"  {error}", err=True)
+    _index(output, list(runs), options)
+    if errors:
+        raise max(errors, key=lambda error: error.exit_status)
+
+
+def _index(output: Path, names: list[str], options: dict[str, Any]) -> None:
+    """Write the page that leads to the reports of several runs."""
+    from firstlight.run.store import open_run
+    from firstlight.view.report import write_index
+
+    runs = [open_run(output / name) for name in names if (output / name / "run.json").is_file()]
+    if runs and not options["no_plots"]:
+        page = write_index(output, runs, "firstlight")
+        if not options["as_json"] and not options["quiet"]:
+            click.echo(f"all runs: {page}")
+
+
+def _finish_one(
+    detector: Detector,
+    files: list[Path],
+    values: dict[str, Any],
+    options: dict[str, Any],
+    max_events: int | None,
+) -> None:
     from firstlight.run.chain import process as run_chain
 
     telling = {"as_json": options["as_json"], "quiet": options["quiet"], "fail_on": options["fail_on"]}

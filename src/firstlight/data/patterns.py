@@ -19,7 +19,7 @@ import polars as pl
 from firstlight.errors import InputError, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["FilePattern", "catalogue", "find_files"]
 
@@ -82,6 +82,7 @@ def find_files(
     suffixes: Sequence[str] = (),
     pattern: str | None = None,
     recursive: bool = True,
+    claims: Callable[[Path], bool] | None = None,
 ) -> list[Path]:
     """Return the files that some paths stand for, sorted folder by folder.
 
@@ -95,6 +96,8 @@ def find_files(
         In folders only names that fit this wildcard.
     recursive : bool
         Whether to look in sub-folders.
+    claims : callable, optional
+        ``claims(folder)`` says that a folder is one input; it then stands for the files in it.
 
     Returns
     -------
@@ -113,7 +116,7 @@ def find_files(
     found: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
-            found.update(dict.fromkeys(_walk(path, suffixes, pattern, recursive)))
+            found.update(dict.fromkeys(_walk(path, suffixes, pattern, recursive, claims)))
         elif path.exists():
             found[path] = None
         else:
@@ -131,10 +134,20 @@ def find_files(
     return list({os.path.realpath(path): path for path in reversed(found)}.values())[::-1]
 
 
-def _walk(folder: Path, suffixes: Sequence[str], pattern: str | None, recursive: bool) -> list[Path]:
+def _walk(
+    folder: Path,
+    suffixes: Sequence[str],
+    pattern: str | None,
+    recursive: bool,
+    claims: Callable[[Path], bool] | None,
+) -> list[Path]:
     found = []
     for current, folders, names in os.walk(folder):
         folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+        if claims is not None and claims(Path(current)):
+            if pattern is None or fnmatch.fnmatch(Path(current).name, pattern):
+                found.append(Path(current))
+            continue
         for name in sorted(names):
             if name.startswith(".") or (suffixes and not name.endswith(tuple(suffixes))):
                 continue

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 BUILT_IN = {
     "spinquest": "firstlight.detectors.spinquest:detector",
+    "velo": "firstlight.detectors.velo:detector",
 }
 
 # for the help text, which imports nothing
 TITLES = {
     "spinquest": "Drift chambers, hodoscopes, proportional tubes: occupancies, verdicts, event displays.",
+    "velo": "VeloPix threshold scans with a source: target and gain of every pixel.",
 }

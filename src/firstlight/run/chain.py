@@ -22,12 +22,13 @@ from firstlight.errors import (
     StoreError,
     UsageError,
 )
+from firstlight.detector import parts_of
 from firstlight.run import provenance
 from firstlight.run.config import StrictModel, build, configuration_model
 from firstlight.run.execution import Executor
 from firstlight.run.progress import Progress
 from firstlight.run.provenance import InputRecord
-from firstlight.run.reading import look, read_files, refused_by, skip_beyond, spans_of, unique_names
+from firstlight.run.reading import look, read_files, refused_by, served_by, skip_beyond, spans_of, unique_names
 from firstlight.run.store import Run
 from firstlight.steps.step import Check, ChunkStep, Context, ProductStep, worst
 
@@ -211,7 +212,9 @@ class Chain:
 
     def look_at_columns(self, plan: Plan) -> None:
         """Find a mistyped column before it is held against every single file."""
-        schemas = [source.schemas for source in self.detector.load("sources")]
+        sources = self.detector.load("sources")
+        schemas = [source.schemas for source in sources]
+        parts = sorted({name for source in sources for name in parts_of(source)})
         wishes: list[tuple[type[UsageError], str, Mapping[str, tuple[str, ...]]]] = [
             (SelectionError, "selection", plan.selection.needs())
         ]
@@ -222,6 +225,8 @@ class Chain:
         ]
         for error, where, needs in wishes:
             for table, columns in needs.items():
+                if table not in parts:
+                    raise error.unknown("table", table, parts, where=where)
                 known = [name for found in schemas if table in found for name in found[table].names]
                 for column in columns:
                     if known and column not in known:
@@ -344,11 +349,23 @@ class Chain:
             versions,
             used,
         ]
+        names = {source.name: source for source in self.detector.load("sources")}
+        sources = [names[record.source] if record.status == "used" else None for record in records]
+        possible = {
+            step.name
+            for source in {source.name: source for source in sources if source is not None}.values()
+            for step, _ in served_by(
+                source, [(step, self.parameters(step)) for step in self.steps if isinstance(step, ChunkStep)]
+            )
+        }
         wanted: list[tuple[ChunkStep, StrictModel]] = []
         keys: dict[str, str] = {}
         refused: dict[str, str] = {}
         for step in self.steps:
             if not isinstance(step, ChunkStep):
+                continue
+            if step.name not in possible:
+                log.info("step %s left out: no input has what it reads", step.name)
                 continue
             parameters = self.parameters(step)
             key = provenance.product_key(
@@ -360,12 +377,10 @@ class Chain:
             else:
                 wanted.append((step, parameters))
         if wanted:
-            names = {source.name: source for source in self.detector.load("sources")}
             n_events = [
                 -1 if record.status != "used" or found is None else found.n_events
                 for found, record in zip(descriptions, records, strict=True)
             ]
-            sources = [names[record.source] if record.status == "used" else None for record in records]
             spans = spans_of(
                 paths, n_events, [source or next(iter(names.values())) for source in sources], max_events
             )

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["InputRecord", "activity", "digest_file", "now", "product_key"]
+__all__ = ["InputRecord", "activity", "digest_file", "now", "product_key", "size_of"]
 
 _WHOLE = 64 * 2**20
 _SAMPLE = 2**20
@@ -38,6 +38,7 @@ _PACKAGES = (
     "hist",
     "h5py",
     "matplotlib",
+    "iminuit",
     "plotly",
     "pydantic",
 )
@@ -88,12 +89,21 @@ class InputRecord:
         return content
 
 
+def size_of(path: Path) -> int:
+    """Return the size of a file, or of all files of a folder, in bytes; 0 where there is nothing."""
+    if path.is_dir():
+        return sum(entry.stat().st_size for entry in os.scandir(path) if entry.is_file())
+    return path.stat().st_size if path.exists() else 0
+
+
 def digest_file(path: Path) -> str:
-    """Return a digest of the content of a file.
+    """Return a digest of the content of a file, or of what a folder holds.
 
     Returns
     -------
     str
+        Of a folder ``"sha256-listing:..."``: of the names, sizes and times of change of its files, because
+        thousands of files would otherwise be read twice; what reads them keeps the digest of each.
         ``"sha256:..."`` of the whole file up to 64 MiB. Of a larger file ``"sha256-sampled:..."``: of its
         size and 16 evenly spaced samples of 1 MiB, the first and the last included, so that a run of many
         large files need not be read twice.
@@ -104,6 +114,8 @@ def digest_file(path: Path) -> str:
         If the file cannot be read.
     """
     try:
+        if path.is_dir():
+            return f"sha256-listing:{_listing(path)}"
         size = path.stat().st_size
         with path.open("rb") as stream:
             if size <= _WHOLE:
@@ -116,6 +128,15 @@ def digest_file(path: Path) -> str:
     except OSError as error:
         what = f"cannot be read: {error.strerror}"
         raise InputError(what, where=path) from error
+
+
+def _listing(folder: Path) -> str:
+    rows = []
+    for entry in os.scandir(folder):
+        if entry.is_file() and not entry.name.startswith("."):
+            state = entry.stat()
+            rows.append(f"{entry.name}\t{state.st_size}\t{state.st_mtime_ns}")
+    return hashlib.sha256("\n".join(sorted(rows)).encode()).hexdigest()
 
 
 def product_key(step: str, step_version: int, parameters: Any, used: Sequence[str]) -> str:

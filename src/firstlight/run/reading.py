@@ -19,7 +19,8 @@ from firstlight.data.schema import Chunk, Span, Table, merge_columns
 from firstlight.data.select import CutFlow, Selection
 from firstlight.errors import InputError, SchemaError
 from firstlight.run.execution import Executor, Failure
-from firstlight.run.provenance import InputRecord, digest_file
+from firstlight.detector import may_read, parts_of
+from firstlight.run.provenance import InputRecord, digest_file, size_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -35,6 +36,7 @@ __all__ = [
     "read_files",
     "reduce_chunks",
     "refused_by",
+    "served_by",
     "skip_beyond",
     "spans_of",
     "unique_names",
@@ -100,7 +102,7 @@ def look(
     with progress.bar("looking", len(tasks), "files") as advance:
         for (path, _), result in zip(tasks, executor.map(_describe, tasks), strict=True):
             advance(1, path.name)
-            size = path.stat().st_size if path.exists() else 0
+            size = size_of(path)
             if isinstance(result, Failure):
                 descriptions.append(None)
                 records.append(InputRecord(str(path), "refused", _reason(result), size))
@@ -121,9 +123,16 @@ def look(
 def _describe(task: tuple[Path, tuple[Source, ...]]) -> tuple[Description, str]:
     path, sources = task
     digest = digest_file(path)
-    wanted = sources if len(sources) > 1 else ()
-    source = next((source for source in wanted if source.sniff(path)), sources[-1])
-    return source.describe(path), digest
+    return _reader_of(path, sources).describe(path), digest
+
+
+def _reader_of(path: Path, sources: Sequence[Source]) -> Source:
+    """Return the source that takes a path for its own; else the one most likely to say what is wrong with it."""
+    if len(sources) == 1:
+        return sources[0]
+    possible = [source for source in sources if may_read(source, path)] or list(sources)
+    alike = [source for source in possible if path.is_dir() or path.name.endswith(source.suffixes)]
+    return next((source for source in possible if source.sniff(path)), (alike or possible)[-1])
 
 
 def _reason(failure: Failure) -> str:
@@ -285,7 +294,10 @@ def read_files(
         A file of which one span fails is left out whole, and named.
     """
     tasks = [
-        _Task(span, sources[span.index], tuple(steps), selection, context, chunk_events) for span in spans
+        _Task(
+            span, sources[span.index], served_by(sources[span.index], steps), selection, context, chunk_events
+        )
+        for span in spans
     ]
     by_file: dict[int, list[tuple[dict[str, Any], CutFlow | None]]] = {}
     refused: dict[str, str] = {}
@@ -306,6 +318,14 @@ def read_files(
                 if span.path not in refused:
                     total = reduce(lambda a, b: _merge(a, b, merges), parts, total)
     return Reading(*total, refused)
+
+
+def served_by(
+    source: Source, steps: Sequence[tuple[ChunkStep, StrictModel]]
+) -> tuple[tuple[ChunkStep, StrictModel], ...]:
+    """Return those steps that a source has the tables and blocks for."""
+    parts = parts_of(source)
+    return tuple((step, own) for step, own in steps if parts.issuperset(step.needs(own)))
 
 
 def _merge(

@@ -20,7 +20,7 @@ from firstlight.run.finished import context_of
 from firstlight.run.store import open_run
 from firstlight.steps.step import Verdict
 from firstlight.testing.equality import assert_products_equal
-from firstlight.testing.workbench import command_line, simulated
+from firstlight.testing.workbench import command_line, copy_input, simulated
 from firstlight.view.style import styled
 
 if TYPE_CHECKING:
@@ -95,7 +95,7 @@ class FaceTests:
         folder = tmp_path / "files"
         folder.mkdir()
         for path in self.bench.files:
-            (folder / path.name).write_bytes(path.read_bytes())
+            copy_input(path, folder / path.name)
         status, out, err = command_line(
             "process", folder, "-o", tmp_path / "run", "--json", "-q", "--no-plots"
         )
@@ -202,7 +202,8 @@ class FaceTests:
         found = []
         for number, seed in enumerate((7, 7, 8)):
             files = simulated(self.bench.detector, tmp_path / str(number), seed, **self.small)
-            assert all(path in find_files([tmp_path / str(number)]) for path in files), (
+            found_there = find_files([tmp_path / str(number)], claims=self.bench.detector.claims)
+            assert all(path in found_there for path in files), (
                 "files outside the folder"
             )
             found.append([(path.name, self.bench.contents(path)) for path in files])

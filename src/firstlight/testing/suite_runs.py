@@ -34,7 +34,7 @@ class RunTests:
     def test_bad_file_does_not_stop_the_others(self) -> None:
         """A file that cannot be used is refused by name, and the rest is as if it had not been there."""
         bad = self.bench.new_folder("bad") / f"bad_{self.bench.files[0].name}"
-        bad.touch()
+        bad.mkdir() if self.bench.files[0].is_dir() else bad.touch()
         with pytest.raises(InputsRefusedError) as caught:
             self.bench.run([bad, *self.bench.files])
         assert bad.name in str(caught.value), "the error does not name the file that was refused"

@@ -17,7 +17,7 @@ import numpy as np
 
 from firstlight.data.schema import Block, Chunk, Span, Table
 from firstlight.data.select import Cut, Selection
-from firstlight.detector import Plan, detector_names, get_detector
+from firstlight.detector import Plan, detector_names, get_detector, takes_folders
 from firstlight.run.chain import Settings, configuration_of, process
 from firstlight.run.config import build
 from firstlight.run.execution import Executor
@@ -40,7 +40,15 @@ if TYPE_CHECKING:
     from firstlight.run.store import Run
     from firstlight.steps.step import Product
 
-__all__ = ["Divided", "Workbench", "command_line", "every_other_event", "other_files", "simulated"]
+__all__ = [
+    "Divided",
+    "Workbench",
+    "command_line",
+    "copy_input",
+    "every_other_event",
+    "other_files",
+    "simulated",
+]
 
 
 @dataclass(frozen=True)
@@ -90,6 +98,16 @@ class Divided:
     def schemas(self) -> Mapping[str, TableSchema]:
         """As of the source."""
         return self.source.schemas
+
+    @property
+    def blocks(self) -> tuple[str, ...]:
+        """As of the source."""
+        return tuple(getattr(self.source, "blocks", ()))
+
+    @property
+    def folders(self) -> bool:
+        """As of the source."""
+        return takes_folders(self.source)
 
     def sniff(self, path: Path) -> bool:
         """Return what the source returns."""
@@ -316,6 +334,16 @@ def simulated(detector: Detector, folder: Path, seed: int, **size: Any) -> list[
     simulate = detector.load("simulate")
     known = inspect.signature(simulate).parameters
     return list(simulate(folder, seed=seed, **{key: value for key, value in size.items() if key in known}))
+
+
+def copy_input(path: Path, target: Path) -> Path:
+    """Copy a file or a folder of files and return the copy."""
+    if path.is_dir():
+        shutil.copytree(path, target)
+    else:
+        target.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(path, target)
+    return target
 
 
 def other_files(folder: Path, own: str) -> list[Path]:

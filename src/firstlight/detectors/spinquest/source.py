@@ -157,6 +157,7 @@ class RootHits:
         FilePattern("digit_{run:06d}_R{revision:03d}.root"),
     )
     span_events: int | None = 200_000
+    blocks: tuple[str, ...] = ("header",)
 
     @property
     def schemas(self) -> Mapping[str, TableSchema]:
