@@ -70,7 +70,10 @@ def _flat_start(x, counts, exposure, constants, p):
 
 
 LINE = Model(
-    "line", (Parameter("level", "at x = 0", "y"), Parameter("slope", "rise", "y/x")), curve=_line_curve, start=_line_start
+    "line",
+    (Parameter("level", "at x = 0", "y"), Parameter("slope", "rise", "y/x")),
+    curve=_line_curve,
+    start=_line_start,
 )
 HILL_PARAMETERS = (
     Parameter("height", "at the top", "y", 0.0),
@@ -80,7 +83,10 @@ HILL_PARAMETERS = (
 HILL = Model("hill", HILL_PARAMETERS, curve=_hill_curve, start=_hill_start)
 SCALAR_HILL = Model("scalar_hill", HILL_PARAMETERS, scalar=_hill_scalar, start=_hill_start)
 FLAT = Model(
-    "flat", (Parameter("one", "part", "y"), Parameter("other", "part", "y")), curve=_flat_curve, start=_flat_start
+    "flat",
+    (Parameter("one", "part", "y"), Parameter("other", "part", "y")),
+    curve=_flat_curve,
+    start=_flat_start,
 )
 
 
@@ -252,7 +258,14 @@ def test_gaussian_and_unweighted_fits_are_those_of_scipy(model):
         assert result.ok.all()
         for channel in range(20):
             values, covariance = curve_fit(
-                hill, x, counts[channel], [30, 20, 4], given, absolute_sigma=given is not None, xtol=1e-12, ftol=1e-12
+                hill,
+                x,
+                counts[channel],
+                [30, 20, 4],
+                given,
+                absolute_sigma=given is not None,
+                xtol=1e-12,
+                ftol=1e-12,
             )
             np.testing.assert_allclose(result.values[channel], values, rtol=1e-5)
             scale = np.sqrt(np.outer(np.diag(covariance), np.diag(covariance)))
@@ -334,7 +347,10 @@ def test_exposure_turns_counts_into_rates():
     rng = np.random.default_rng(44)
     truth = hill(x, 40.0, 20.0, 4.0)
     result = fit_many(rng.poisson(truth * times, (2000, x.size)), x, HILL, exposure=times)
-    assert abs(result.value("height").mean() / 40 - 1) < 4 * result.error("height").mean() / 40 / math.sqrt(2000) + 1e-3
+    assert (
+        abs(result.value("height").mean() / 40 - 1)
+        < 4 * result.error("height").mean() / 40 / math.sqrt(2000) + 1e-3
+    )
 
 
 def test_mask_nan_and_no_exposure_leave_points_out():
@@ -402,7 +418,10 @@ def test_background_that_is_zero_ends_on_its_bound():
     truth = 20 * np.exp(-x / 8)
     counts = truth + sigma * rng.standard_normal((4000, 60))
     model = Model(
-        "hill_on_floor", (*HILL_PARAMETERS[:1], Parameter("floor", "constant", "y", 0.0)), curve=_falling, start=_falling_start
+        "hill_on_floor",
+        (*HILL_PARAMETERS[:1], Parameter("floor", "constant", "y", 0.0)),
+        curve=_falling,
+        start=_falling_start,
     )
     result = fit_many(counts, x, model, estimator="gaussian", sigma=sigma)
     bound = result.at_bound[:, 1]
@@ -474,10 +493,14 @@ def test_steps_that_make_a_rate_negative_are_not_taken():
     x = np.arange(30.0)
     counts = rng.poisson(np.maximum(1.5 - 0.05 * x, 0.02), (500, 30))
     result = fit_many(counts, x, LINE, rescue=False)
-    finite = np.isfinite(result.deviance)
-    assert finite.all()
-    assert result.expected()[finite].min() > -1e-8
-    assert np.mean(result.ok) > 0.5
+    assert np.isfinite(result.deviance).all()
+    lowest = result.expected().min(axis=1)
+    assert lowest.min() > -1e-8
+    # a minimum where the rate becomes negative is none: it is not called one
+    touching = lowest < 1e-6
+    assert 0.3 < touching.mean() < 0.7
+    assert result.ok[~touching].mean() > 0.98
+    assert result.ok[touching].mean() < 0.02
 
 
 # ---------------------------------------------------------------- channels with little to say
@@ -514,7 +537,6 @@ def test_saturated_binomial_channels_are_not_constrained():
     result = fit_many(counts, x, "s_curve", exposure=50, estimator="binomial")
     assert result.status[0] in (Status.not_constrained, Status.at_bound, Status.failed)
     assert result.status[1] == Status.no_data
-    assert not (result.status[0] == Status.ok)
     assert abs(result.values[2, 0] - 9.5) < 0.5  # between the two points, nowhere in particular
 
 

@@ -18,7 +18,9 @@ X = np.arange(0, 60.0, 2)
 def expected(name, x, p):
     model = get_model(name)
     value, derivative = np.empty(len(x)), np.empty((len(model), len(x)))
-    model.curve(np.array(x, dtype=float), np.array(p, dtype=float), np.array(model.constants), value, derivative)
+    model.curve(
+        np.array(x, dtype=float), np.array(p, dtype=float), np.array(model.constants), value, derivative
+    )
     return value
 
 
@@ -90,26 +92,39 @@ def test_normal_errors_give_symmetric_intervals_and_unweighted_ones_scale():
         assert intervals.value - intervals.lower == pytest.approx(error, rel=1e-2)
 
 
-def test_coverage_of_profile_intervals_with_few_counts():
-    """The mean of 12 counts in a normal peak: 68 % of the intervals hold the truth, of symmetric errors of the width fewer."""
-    n = 4000
-    truth = {"area": 12.0, "mean": 30.0, "width": 5.0}
+def peaks(area, n, seed):
+    """Return fits of n normal peaks with that many counts on average."""
     edges = np.arange(-1, 62.0, 2)
-    centres = 0.5 * (edges[1:] + edges[:-1])
-    counts = toys("gaussian", [2 * truth["area"], 30.0, 5.0], n, 4, centres)
-    result = fit_many(counts, edges, "gaussian", edges=True, exposure=0.5)
-    statistical = np.sqrt(0.6827 * 0.3173 / n)
-    covered, symmetric = {}, {}
-    for name, true in {"area": 24.0, "mean": 30.0, "width": 5.0}.items():
-        intervals = profile_intervals(result, name)
-        assert np.isfinite(intervals.lower).mean() > 0.998
-        covered[name] = np.mean((intervals.lower <= true) & (true <= intervals.upper))
-        symmetric[name] = np.mean(np.abs(result.value(name) - true) <= result.error(name))
-    # 24 counts: what is left is the approximation of the likelihood ratio by chi2
-    assert covered["area"] == pytest.approx(0.6827, abs=3 * statistical + 0.02)
-    assert covered["mean"] == pytest.approx(0.6827, abs=3 * statistical + 0.02)
-    assert covered["width"] == pytest.approx(0.6827, abs=3 * statistical + 0.02)
-    assert abs(covered["width"] - 0.6827) < abs(symmetric["width"] - 0.6827)
+    counts = toys("gaussian", [2 * area, 30.0, 5.0], n, seed, 0.5 * (edges[1:] + edges[:-1]))
+    return fit_many(counts, edges, "gaussian", edges=True, exposure=0.5)
+
+
+def covered(result, name, true):
+    intervals = profile_intervals(result, name)
+    assert np.isfinite(intervals.lower).mean() > 0.999
+    assert np.isfinite(intervals.upper).mean() > 0.999
+    return np.mean((intervals.lower <= true) & (true <= intervals.upper))
+
+
+@pytest.mark.parametrize(("name", "true"), [("area", 120.0), ("mean", 30.0), ("width", 5.0)])
+def test_two_thirds_of_the_intervals_hold_the_truth(name, true):
+    n = 4000
+    assert covered(peaks(60, n, 4), name, true) == pytest.approx(0.6827, abs=3 * np.sqrt(0.6827 * 0.3173 / n))
+
+
+def test_coverage_with_few_counts_is_what_exact_theory_says():
+    """The likelihood ratio of the mean of k normal numbers of unknown width is k ln(1 + t^2 / (k - 1)), t Student's."""
+    n, area, quantile = 6000, 12, stats.chi2.ppf(0.6827, 1)
+    result = peaks(area, n, 5)
+    k = np.arange(2, 60)
+    t = np.sqrt((k - 1) * np.expm1(quantile / k))
+    exact = np.average(1 - 2 * stats.t.sf(t, k - 1), weights=stats.poisson.pmf(k, area))
+    assert 0.64 < exact < 0.66
+    found = covered(result, "mean", 30.0)
+    assert found == pytest.approx(exact, abs=3 * np.sqrt(exact * (1 - exact) / n))
+    # better than standard errors, where those are worst
+    symmetric = np.mean(np.abs(result.value("width") - 5) <= result.error("width"))
+    assert symmetric < covered(result, "width", 5.0) - 0.01
 
 
 def test_some_channels_and_channels_without_a_fit():

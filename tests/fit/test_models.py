@@ -257,7 +257,14 @@ def test_far_below_the_edge_a_photopeak_is_a_straight_line():
 
 
 def test_width_at_its_bound_is_a_step_with_finite_derivatives():
-    for name in ("photopeak", "photopeak_background", "erfc_threshold", "gaussian", "s_curve", "gaussian_comb3"):
+    for name in (
+        "photopeak",
+        "photopeak_background",
+        "erfc_threshold",
+        "gaussian",
+        "s_curve",
+        "gaussian_comb3",
+    ):
         case = CASES[name]
         p = np.array(case.low, dtype=float)
         for k, parameter in enumerate(case.model.parameters):
@@ -354,7 +361,13 @@ def test_start_is_finite_whatever_the_data(name):
     for n in (0, 1, 2, 3, 5, 25):
         x = np.linspace(10, 34, n)
         exposure = np.full(n, 7.0)
-        given = [np.zeros(n), np.full(n, 7.0), rng.poisson(0.2, n).clip(0, 7), np.eye(1, n, n // 2)[0] * 5, np.arange(n) % 8]
+        given = [
+            np.zeros(n),
+            np.full(n, 7.0),
+            rng.poisson(0.2, n).clip(0, 7),
+            np.eye(1, n, n // 2)[0] * 5,
+            np.arange(n) % 8,
+        ]
         for counts in given:
             assert np.isfinite(start_of(model, x, counts, exposure)).all(), (n, counts)
 

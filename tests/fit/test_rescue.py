@@ -240,5 +240,7 @@ def test_better_attempts_replace_worse_ones_only():
     result = fit_many(counts, x, "gaussian")
     kept = result.rung == Rung.own
     np.testing.assert_array_equal(result.values[kept], alone.values[kept])
-    both = np.isfinite(alone.deviance) & (result.rung == Rung.global_start) & (alone.status <= Status.at_bound)
+    both = (
+        np.isfinite(alone.deviance) & (result.rung == Rung.global_start) & (alone.status <= Status.at_bound)
+    )
     assert (result.deviance[both] <= alone.deviance[both] + 1e-3).all()

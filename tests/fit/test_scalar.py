@@ -35,7 +35,9 @@ def test_the_minimum_and_intervals_are_those_of_minuit_used_directly():
 
     def deviance(step, slope, width, position):
         expected = 262 * photopeak(X, step, slope, width, position)
-        return 2 * np.sum(expected - counts + xlogy(counts, counts) - xlogy(counts, np.maximum(expected, 1e-290)))
+        return 2 * np.sum(
+            expected - counts + xlogy(counts, counts) - xlogy(counts, np.maximum(expected, 1e-290))
+        )
 
     direct = Minuit(deviance, step=0.3, slope=0.005, width=4, position=1540)
     direct.errordef = 1
@@ -82,7 +84,10 @@ def test_gradient_is_that_of_the_deviance():
 @pytest.mark.parametrize("seed", range(5))
 def test_single_and_batched_fits_agree(seed):
     counts = draw(10 + seed, step=0.15)
-    one, many = scalar(counts, X, "photopeak", exposure=262.0), fit_many(counts, X, "photopeak", exposure=262.0)
+    one, many = (
+        scalar(counts, X, "photopeak", exposure=262.0),
+        fit_many(counts, X, "photopeak", exposure=262.0),
+    )
     assert one.deviance == pytest.approx(many.deviance[0], abs=1e-3)
     assert one.ndf == many.ndf[0]
     assert one.p_value == pytest.approx(many.p_value[0], abs=1e-3)

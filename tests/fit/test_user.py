@@ -94,7 +94,9 @@ def test_a_probability_is_fitted_to_trials():
     def logistic(x, p):
         return 1 / (1 + np.exp(-(x - p[0]) / p[1]))
 
-    model = user_model(logistic, ["threshold", "scale"], start=[20, 2], lower={"scale": 0.1}, kind="probability")
+    model = user_model(
+        logistic, ["threshold", "scale"], start=[20, 2], lower={"scale": 0.1}, kind="probability"
+    )
     trials = np.full(X.size, 200)
     counts = np.random.default_rng(7).binomial(200, 1 / (1 + np.exp(-(X - 27) / 3)))
     result = fit_many(counts, X, model, exposure=trials, estimator="binomial")

@@ -19,8 +19,7 @@ import numba
 import numpy as np
 from numba import types
 
-from firstlight.compiled import kernel
-from firstlight.fit.evaluate import evaluate, place_points, row_of
+from firstlight.fit.evaluate import evaluate
 from firstlight.fit.likelihood import (
     GAUSSIAN,
     accumulate,
@@ -35,7 +34,8 @@ from firstlight.fit.likelihood import (
     weigh,
 )
 from firstlight.fit.linear import DEAD, FREE, HELD, PINNED, bounded_step, factorise, learn, substitute
-from firstlight.fit.prototypes import CURVE, SCALAR, START
+from firstlight.fit.points import choose_points, fill_scales, give_start, place_points, row_of
+from firstlight.fit.prototypes import CURVE, SCALAR, START, quiet_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -54,95 +54,7 @@ _PATIENCE = 8  # steps after which a fit learns the curvature from its steps
 _NEAR_BOUND = 0.05  # standard errors within which a parameter cannot be told from its bound
 
 
-@kernel
-def _scales(
-    units: FloatArray, x: FloatArray, n: int, rate: float, scale: FloatArray, largest_error: FloatArray
-) -> None:
-    """Fill the natural size of each parameter (0: not known), and the error beyond which it says nothing."""
-    low = math.inf
-    high = -math.inf
-    for k in range(n):
-        low = min(low, x[k])
-        high = max(high, x[k])
-    span = high - low if high > low else max(abs(high), 1.0)
-    for a in range(scale.size):
-        plain = units[0, a] == 0 and units[1, a] == 0
-        scale[a] = 0.0 if plain else rate ** units[0, a] * span ** units[1, a]
-        largest_error[a] = span if units[0, a] == 0 and units[1, a] == 1 else math.inf
-
-
-@kernel
-def _choose(
-    counts: FloatArray,
-    x: FloatArray,
-    shift: float,
-    exposure: FloatArray,
-    mask: BoolArray,
-    sigma: FloatArray,
-    edges: bool,
-    gapless: bool,
-    chosen: IntArray,
-    used: BoolArray,
-) -> tuple[int, int]:
-    """Fill the points of a fit; with `gapless` also unused ones between used ones. Return how many, and used."""
-    n = 0
-    first = -1
-    n_used = 0
-    for k in range(counts.size):
-        good = bool(mask[k]) and math.isfinite(counts[k]) and math.isfinite(x[k] - shift)
-        good = good and exposure[k] > 0 and math.isfinite(exposure[k])
-        good = good and sigma[k] > 0 and math.isfinite(sigma[k])
-        if edges:
-            good = good and math.isfinite(x[k + 1])
-        if good and gapless and n_used > 0:
-            while n < k - first:
-                used[n] = False
-                chosen[n] = first + n
-                n += 1
-        if good:
-            first = k if n_used == 0 else first
-            used[n] = True
-            chosen[n] = k
-            n += 1
-            n_used += 1
-    return n, n_used
-
-
-@kernel
-def _give_start(
-    start: Any,
-    use_start: bool,
-    given: FloatArray,
-    x: FloatArray,
-    shift: float,
-    edges: bool,
-    n: int,
-    chosen: IntArray,
-    used: BoolArray,
-    counts: FloatArray,
-    exposure: FloatArray,
-    constants: FloatArray,
-    scratch: FloatArray,
-    p: FloatArray,
-) -> None:
-    """Fill the start values: those given, or those from the used points."""
-    if not use_start:
-        p[:] = given
-        return
-    size = counts.size
-    m = 0
-    for k in range(n):
-        if not used[k]:
-            continue
-        i = chosen[k]
-        scratch[m] = (0.5 * (x[i] + x[i + 1]) if edges else x[i]) - shift
-        scratch[size + m] = counts[k]
-        scratch[2 * size + m] = exposure[k] * (x[i + 1] - x[i] if edges else 1.0)
-        m += 1
-    start(scratch[:m], scratch[size : size + m], scratch[2 * size : 2 * size + m], constants, p)
-
-
-@kernel
+@quiet_kernel
 def _set_states(
     alpha: FloatArray, beta: FloatArray, p: FloatArray, bounds: FloatArray, is_fixed: BoolArray,
     scale: FloatArray, state: IntArray,
@@ -160,7 +72,7 @@ def _set_states(
             state[a] = FREE
 
 
-@kernel
+@quiet_kernel
 def _decrement(
     alpha: FloatArray, beta: FloatArray, state: IntArray, order: IntArray, scale: FloatArray,
     lower: FloatArray, step: FloatArray,
@@ -181,7 +93,7 @@ def _decrement(
     return gain, regular
 
 
-@kernel
+@quiet_kernel
 def _try_step(
     p: FloatArray, step: FloatArray, bounds: FloatArray, state: IntArray, trial: FloatArray
 ) -> tuple[bool, bool]:
@@ -199,7 +111,7 @@ def _try_step(
     return moved, inside
 
 
-@kernel
+@quiet_kernel
 def _look(
     estimator: int, value: FloatArray, slopes: FloatArray, counts: FloatArray, exposure: FloatArray,
     more: FloatArray, rate: float, p: FloatArray, bounds: FloatArray, is_fixed: BoolArray, fitted: IntArray,
@@ -220,7 +132,7 @@ def _look(
     return gain, ready, lost > 0
 
 
-@kernel
+@quiet_kernel
 def _update(
     metric: FloatArray,
     alpha: FloatArray,
@@ -230,16 +142,18 @@ def _update(
     iterations: int,
 ) -> None:
     """Fill the curvature for the next step: the information, or after some steps what the steps have shown."""
-    if iterations < _PATIENCE or np.any(state == DEAD):
-        metric[:] = alpha
-        return
     right = small[4]
+    early = iterations < _PATIENCE
     for a in range(right.size):
         right[a] = small[7, a] - small[0, a]
-    learn(metric, small[8], right, fitted, small[2])
+        early |= state[a] == DEAD
+    if early:
+        metric[:] = alpha
+    else:
+        learn(metric, small[8], right, fitted, small[2])
 
 
-@kernel
+@quiet_kernel
 def _propose(
     ready: bool, metric: FloatArray, damping: float, p: FloatArray, bounds: FloatArray, small: FloatArray,
     lower: FloatArray, whole: IntArray,
@@ -261,7 +175,7 @@ def _propose(
     return _try_step(p, step, bounds, state, trial)[0]
 
 
-@kernel
+@quiet_kernel
 def _sum_of_sizes(estimator: int, counts: FloatArray, more: FloatArray) -> float:
     """Return the size of the sums that a deviance is made of, which sets its rounding error."""
     total = 0.0
@@ -270,7 +184,7 @@ def _sum_of_sizes(estimator: int, counts: FloatArray, more: FloatArray) -> float
     return total
 
 
-@kernel
+@quiet_kernel
 def _minimise(
     curve: Any,
     scalar: Any,
@@ -361,7 +275,7 @@ def _minimise(
             damping = max(damping * 8, 0.01)
 
 
-@kernel
+@quiet_kernel
 def _invert(
     alpha: FloatArray,
     state: IntArray,
@@ -381,7 +295,7 @@ def _invert(
     return n
 
 
-@kernel
+@quiet_kernel
 def _nearest_to_bound(p: FloatArray, bounds: FloatArray, n: int, order: IntArray, inverse: FloatArray) -> int:
     """Return the free parameter that can be told least from its bound, -1 if all can."""
     nearest = -1
@@ -395,7 +309,7 @@ def _nearest_to_bound(p: FloatArray, bounds: FloatArray, n: int, order: IntArray
     return nearest
 
 
-@kernel
+@quiet_kernel
 def _judge(
     p: FloatArray, bounds: FloatArray, is_fixed: BoolArray, state: IntArray, at_bound: BoolArray
 ) -> int:
@@ -414,7 +328,7 @@ def _judge(
     return status
 
 
-@kernel
+@quiet_kernel
 def _covariance(
     alpha: FloatArray, p: FloatArray, bounds: FloatArray, is_fixed: BoolArray,
     largest_error: FloatArray, small: FloatArray, whole: IntArray, lower: FloatArray,
@@ -569,7 +483,7 @@ def fit_block(
         here = row_of(x, c)
         exposures = row_of(exposure, c)
         sigmas = row_of(sigma, c)
-        n, n_used = _choose(
+        n, n_used = choose_points(
             counts[c], here, shift[c], exposures, mask[c if mask.shape[0] > 1 else 0], sigmas, edges,
             edges and not quadrature, chosen, used,
         )  # fmt: skip
@@ -595,8 +509,8 @@ def fit_block(
             starts[c] = math.nan
             continue
         rate = size_of_counts / total_exposure if size_of_counts > 0 else 1.0
-        _scales(units, points, n_points, rate, small[5], small[6])
-        _give_start(
+        fill_scales(units, points, n_points, rate, small[5], small[6])
+        give_start(
             start, use_start, row_of(given, c), here, shift[c], edges, n, chosen, used, y, e, constants,
             scratch, p,
         )  # fmt: skip

@@ -9,8 +9,8 @@ import numba
 import numpy as np
 from numba import types
 
-from firstlight.compiled import kernel
-from firstlight.fit.prototypes import CURVE, SCALAR, curve_kernel, scalar_kernel, start_kernel
+from firstlight.fit.points import QUADRATURE_WEIGHTS, place_points, row_of
+from firstlight.fit.prototypes import CURVE, SCALAR, curve_kernel, quiet_kernel, scalar_kernel, start_kernel
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -18,11 +18,7 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-__all__ = ["evaluate", "evaluate_block", "no_curve", "no_scalar", "no_start", "place_points", "row_of"]
-
-# 5-point Gauss-Legendre quadrature, exact for polynomials of degree nine
-_NODES = np.polynomial.legendre.leggauss(5)[0]
-_WEIGHTS = np.polynomial.legendre.leggauss(5)[1] / 2
+__all__ = ["evaluate", "evaluate_block", "no_curve", "no_scalar", "no_start"]
 
 
 @curve_kernel
@@ -45,14 +41,7 @@ def no_start(
     """Stand where a model has no start values of its own."""
 
 
-@kernel
-def row_of(array: FloatArray, channel: int) -> FloatArray:
-    """Return the row of a channel; what is the same for all channels stands there once."""
-    row: FloatArray = array[channel if array.shape[0] > 1 else 0]
-    return row
-
-
-@kernel
+@quiet_kernel
 def _difference(
     scalar: Any,
     x: FloatArray,
@@ -83,7 +72,7 @@ def _difference(
         p[a] = here
 
 
-@kernel
+@quiet_kernel
 def evaluate(
     curve: Any,
     scalar: Any,
@@ -115,43 +104,13 @@ def evaluate(
         for k in range(n):
             value[k] = 0.0
             for i in range(5):
-                value[k] += _WEIGHTS[i] * values[5 * k + i]
+                value[k] += QUADRATURE_WEIGHTS[i] * values[5 * k + i]
             value[k] *= 2 * halves[k]
             for a in range(n_parameters):
                 total = 0.0
                 for i in range(5):
-                    total += _WEIGHTS[i] * slopes[a, 5 * k + i]
+                    total += QUADRATURE_WEIGHTS[i] * slopes[a, 5 * k + i]
                 sums[a, k] = total * 2 * halves[k]
-
-
-@kernel
-def place_points(
-    x: FloatArray,
-    shift: float,
-    edges: bool,
-    quadrature: bool,
-    chosen: IntArray,
-    n: int,
-    points: FloatArray,
-    halves: FloatArray,
-) -> int:
-    """Fill where the model is evaluated for n chosen points or bins; return how many numbers that are."""
-    if not edges:
-        for k in range(n):
-            points[k] = x[chosen[k]] - shift
-        return n
-    if not quadrature:  # bins between the first and the last stand without gaps
-        for k in range(n):
-            points[k] = x[chosen[k]] - shift
-        points[n] = x[chosen[n - 1] + 1] - shift
-        return n + 1
-    for k in range(n):
-        low = x[chosen[k]] - shift
-        high = x[chosen[k] + 1] - shift
-        halves[k] = 0.5 * (high - low)
-        for i in range(5):
-            points[5 * k + i] = 0.5 * (low + high) + halves[k] * _NODES[i]
-    return 5 * n
 
 
 _number = types.float64

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 
-from firstlight.compiled import kernel
+from firstlight.fit.prototypes import quiet_kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -30,7 +30,9 @@ __all__ = [
     "fill_moments", "floor_of", "is_impossible", "prepare", "sum_moments", "weigh",
 ]  # fmt: skip
 
-POISSON, BINOMIAL, GAUSSIAN = 0, 1, 2
+POISSON = 0
+BINOMIAL = 1
+GAUSSIAN = 2
 TABLE_STEP = 0.05  # of the tables of moments, in the logarithm
 
 # Relative to the mean rate: below it a rate counts as this much in weights (an exact zero would have an infinite
@@ -46,7 +48,7 @@ _summing: Any = numba.njit(
 )
 
 
-@kernel
+@quiet_kernel
 def prepare(
     estimator: int, counts: FloatArray, exposure: FloatArray, sigma: FloatArray, more: FloatArray
 ) -> float:
@@ -84,7 +86,7 @@ def _poisson_linear(
     return linear, negative
 
 
-@kernel
+@quiet_kernel
 def _poisson(
     value: FloatArray, counts: FloatArray, exposure: FloatArray, more: FloatArray, rate: float
 ) -> float:
@@ -99,7 +101,7 @@ def _poisson(
     return result
 
 
-@kernel
+@quiet_kernel
 def _binomial(value: FloatArray, counts: FloatArray, exposure: FloatArray) -> float:
     total = 0.0
     for k in range(value.size):
@@ -125,7 +127,7 @@ def _gaussian(value: FloatArray, counts: FloatArray, exposure: FloatArray, more:
     return total
 
 
-@kernel
+@quiet_kernel
 def deviance(
     estimator: int,
     value: FloatArray,
@@ -154,7 +156,7 @@ def deviance(
     return result if math.isfinite(result) else math.inf
 
 
-@kernel
+@quiet_kernel
 def floor_of(estimator: int, rate: float) -> float:
     """Return the value of the model below which weights do not grow."""
     return _FLOOR * rate if estimator == POISSON else _FLOOR
@@ -208,7 +210,7 @@ def weigh(
     return lost
 
 
-@kernel
+@quiet_kernel
 def add_lost(
     value: FloatArray,
     counts: FloatArray,
@@ -245,7 +247,7 @@ def add_lost(
             beta[a] += math.copysign(counts[k] * (ratio - floored), slope)
 
 
-@kernel
+@quiet_kernel
 def is_impossible(value: FloatArray, counts: FloatArray) -> bool:
     """Return whether there are counts where the model has vanished: the deviance is flat there, and has no minimum."""
     impossible = False
@@ -298,7 +300,7 @@ def accumulate(
             alpha[b, a] = total
 
 
-@kernel
+@quiet_kernel
 def _look_up(table: FloatArray, place: float, out: FloatArray, k: int) -> None:
     """Fill the moments at a place of a table; beyond it they go to their limits as 1 / mu."""
     last = table.shape[0] - 1
@@ -325,7 +327,7 @@ def _look_up(table: FloatArray, place: float, out: FloatArray, k: int) -> None:
             )
 
 
-@kernel
+@quiet_kernel
 def fill_moments(
     estimator: int,
     value: FloatArray,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING
 
-from firstlight.compiled import kernel
+from firstlight.fit.prototypes import quiet_kernel
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,11 +16,15 @@ if TYPE_CHECKING:
 
 __all__ = ["DEAD", "FREE", "HELD", "PINNED", "bounded_step", "factorise", "learn", "substitute"]
 
-FREE, HELD, PINNED, DEAD = 0, 1, 2, 3
+# states of a parameter in a step
+FREE = 0
+HELD = 1
+PINNED = 2
+DEAD = 3
 _SMALLEST_PIVOT = 1e-11
 
 
-@kernel
+@quiet_kernel
 def factorise(
     alpha: FloatArray, state: IntArray, damping: float, order: IntArray, scale: FloatArray, lower: FloatArray
 ) -> int:
@@ -64,7 +68,7 @@ def factorise(
     return n
 
 
-@kernel
+@quiet_kernel
 def substitute(
     n: int, order: IntArray, scale: FloatArray, lower: FloatArray, right: FloatArray, out: FloatArray
 ) -> None:
@@ -91,7 +95,7 @@ def substitute(
         out[order[i]] /= scale[i]
 
 
-@kernel
+@quiet_kernel
 def bounded_step(
     alpha: FloatArray,
     beta: FloatArray,
@@ -154,7 +158,7 @@ def bounded_step(
     return True
 
 
-@kernel
+@quiet_kernel
 def learn(
     metric: FloatArray, step: FloatArray, change: FloatArray, fitted: IntArray, scratch: FloatArray
 ) -> None:

@@ -16,7 +16,7 @@ import firstlight.compiled  # noqa: F401  (provides a cache folder before anythi
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["CURVE", "SCALAR", "START", "curve_kernel", "scalar_kernel", "start_kernel"]
+__all__ = ["CURVE", "SCALAR", "START", "curve_kernel", "quiet_kernel", "scalar_kernel", "start_kernel"]
 
 _number = types.float64
 _vector = types.Array(types.float64, 1, "C")
@@ -33,9 +33,12 @@ START = types.void(_vector, _vector, _vector, _vector, _vector)
 
 
 def _compiler(signature: Any) -> Callable[[Any], Any]:
-    return numba.njit([signature], cache=True, nogil=True, error_model="numpy")  # type: ignore[no-any-return]
+    return numba.njit([signature], cache=True, nogil=True, error_model="numpy")
 
 
 curve_kernel = _compiler(CURVE)
 start_kernel = _compiler(START)
 scalar_kernel = _compiler(SCALAR)
+
+quiet_kernel = numba.njit(cache=True, nogil=True, error_model="numpy")
+"""Decorator of the engine's kernels: a division by zero gives infinity and no error, which would end all fits."""

@@ -231,6 +231,7 @@ def _single_fits(
             channels.size, model.name, MOST_SINGLE_FITS,
         )  # fmt: skip
         channels = channels[:MOST_SINGLE_FITS]
+    patient = replace(settings, max_iterations=max(100, settings.max_iterations))
     for channel in channels:
         here = np.array([channel])
         part = data.select(here)
@@ -239,7 +240,7 @@ def _single_fits(
         )
         found = _minuit(model, part, begin) if np.isfinite(begin).all() else None
         if found is not None:
-            other = run_blocks(model, part, found, settings)
+            other = run_blocks(model, part, found, patient)
             better = _better(attempt, other, here) & np.isin(other.status, _CONVERGED)
             _take(attempt, other, rung, Rung.iminuit, here, better)
         if attempt.status[channel] not in _CONVERGED:
@@ -266,6 +267,7 @@ def _minuit(model: Model, part: FitData, begin: FloatArray) -> FloatArray | None
         minuit.limits[name] = tuple(bounds[:, index])
         minuit.fixed[name] = name in part.fixed
         minuit.errors[name] = 0.1 * abs(begin[index]) or 0.1
+    minuit.tol = 1e-3
     minuit.migrad(ncall=1000)
     if not minuit.valid:
         minuit.simplex(ncall=500).migrad(ncall=1000)

@@ -89,7 +89,8 @@ class FitResult:
     covariance : ndarray, shape (n_channels, n_parameters, n_parameters)
         From the expected information at the minimum; NaN where errors are.
     at_bound, fixed : ndarray of bool, shape (n_channels, n_parameters)
-        Parameters that ended on a bound, and that were not fitted.
+        Parameters that ended on a bound, or nearer to it than a twentieth of their error (where the error of a rate next
+        to zero says nothing), and parameters that were not fitted.
     deviance : ndarray, shape (n_channels,)
         At the minimum; NaN without one.
     ndf : ndarray of int64, shape (n_channels,)

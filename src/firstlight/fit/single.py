@@ -171,8 +171,7 @@ class _Cost:
     """Deviance of one curve as MINUIT wants it, with the gradient."""
 
     def __init__(self, model: Model, data: FitData, used: BoolArray) -> None:
-        from firstlight.fit.blocks import _ESTIMATORS
-        from firstlight.fit.likelihood import prepare
+        from firstlight.fit.likelihood import BINOMIAL, GAUSSIAN, POISSON, prepare
 
         self.model, self.data, self.used = model, data, used
         shift = 0.0 if data.shift is None else float(data.shift[0])
@@ -190,7 +189,7 @@ class _Cost:
         self.exposure = np.ascontiguousarray(exposure[used])
         sigma = np.broadcast_to(np.atleast_2d(1.0 if data.sigma is None else data.sigma)[0], (size,))
         self.more = np.empty_like(self.counts)
-        self.estimator = _ESTIMATORS[data.estimator]
+        self.estimator = {"poisson": POISSON, "binomial": BINOMIAL}.get(data.estimator, GAUSSIAN)
         self.total = float(
             prepare(self.estimator, self.counts, self.exposure, np.ascontiguousarray(sigma[used]), self.more)
         )

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from firstlight.data.schema import Column, Table, TableSchema
+from firstlight.detector import parts_of
 from firstlight.errors import (
     ConfigError,
     InputError,
@@ -22,13 +23,20 @@ from firstlight.errors import (
     StoreError,
     UsageError,
 )
-from firstlight.detector import parts_of
 from firstlight.run import provenance
 from firstlight.run.config import StrictModel, build, configuration_model
 from firstlight.run.execution import Executor
 from firstlight.run.progress import Progress
 from firstlight.run.provenance import InputRecord
-from firstlight.run.reading import look, read_files, refused_by, served_by, skip_beyond, spans_of, unique_names
+from firstlight.run.reading import (
+    look,
+    read_files,
+    refused_by,
+    served_by,
+    skip_beyond,
+    spans_of,
+    unique_names,
+)
 from firstlight.run.store import Run
 from firstlight.steps.step import Check, ChunkStep, Context, ProductStep, worst
 

@@ -17,9 +17,9 @@ from typing import TYPE_CHECKING, Any
 
 from firstlight.data.schema import Chunk, Span, Table, merge_columns
 from firstlight.data.select import CutFlow, Selection
+from firstlight.detector import may_read, parts_of
 from firstlight.errors import InputError, SchemaError
 from firstlight.run.execution import Executor, Failure
-from firstlight.detector import may_read, parts_of
 from firstlight.run.provenance import InputRecord, digest_file, size_of
 
 if TYPE_CHECKING:

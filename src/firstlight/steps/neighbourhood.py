@@ -12,9 +12,7 @@ if TYPE_CHECKING:
 __all__ = ["local_median"]
 
 
-def local_median(
-    values: NDArray[np.float64], use: NDArray[np.bool_], radius: int = 4
-) -> NDArray[np.float64]:
+def local_median(values: NDArray[np.float64], use: NDArray[np.bool_], radius: int = 4) -> NDArray[np.float64]:
     """Return for every cell of a grid the median of the cells around it.
 
     Parameters

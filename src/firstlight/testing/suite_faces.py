@@ -203,9 +203,7 @@ class FaceTests:
         for number, seed in enumerate((7, 7, 8)):
             files = simulated(self.bench.detector, tmp_path / str(number), seed, **self.small)
             found_there = find_files([tmp_path / str(number)], claims=self.bench.detector.claims)
-            assert all(path in found_there for path in files), (
-                "files outside the folder"
-            )
+            assert all(path in found_there for path in files), "files outside the folder"
             found.append([(path.name, self.bench.contents(path)) for path in files])
         assert found[0] == found[1], (
             "the same seed gives other data: use numpy.random.default_rng(seed), nothing else"

@@ -25,10 +25,7 @@ PIXEL_TABLE = TableSchema(
         Column("channel", pl.Int32, "pixel", minimum=0, maximum=N_PIXELS - 1),
         Column("baseline", pl.Float64, "baseline that is used", "DAC", nullable=True),
         Column("baseline_error", pl.Float64, "its error, pixel by pixel", "DAC", nullable=True),
-        *(
-            Column(name, pl.Float64, f"baseline by the rule {name}", "DAC", nullable=True)
-            for name in _RULES
-        ),
+        *(Column(name, pl.Float64, f"baseline by the rule {name}", "DAC", nullable=True) for name in _RULES),
     ),
     "one pixel",
 )
@@ -48,12 +45,14 @@ RULE_TABLE = TableSchema(
 )
 
 
-def run(products: Mapping[str, Any], parameters: BaselineParameters, context: Context) -> Mapping[str, Product]:
+def run(
+    _: Mapping[str, Any], parameters: BaselineParameters, context: Context
+) -> Mapping[str, Product]:
     """Return the baseline of every pixel by the rule that was chosen, and by all others.
 
     Parameters
     ----------
-    products : mapping
+    _ : mapping
         Not used: the equalisation stands in the channel map.
     parameters : BaselineParameters
         The choice.
@@ -103,6 +102,4 @@ def inputs(parameters: BaselineParameters) -> list[str]:
 
 
 # the points carry the digest of the channel map in their key, and the equalisation stands in the map
-baseline = ProductStep(
-    "baseline", run, needs=("scan/points",), parameters=BaselineParameters, inputs=inputs
-)
+baseline = ProductStep("baseline", run, needs=("scan/points",), parameters=BaselineParameters, inputs=inputs)

@@ -230,7 +230,7 @@ def run(
     mask = masked(context.channels)
     rules = products["baseline/rules"].frame.filter("used")
     common = float(rules["common_error"][0] or 0.0) if rules.height else 0.0
-    chosen = selections(good, mask, parameters)
+    chosen = selections(good, mask, parameters.legacy_rows)
     curves, aligned = _aligned(products, baseline, chosen)
     rows = [
         _selection(name, use, columns, products["fit/selections"].frame, aligned[name], parameters, common)
@@ -276,7 +276,7 @@ def _aligned(
             "rate": total / exposure, "rate_error": np.sqrt(total) / exposure,
             "fitted": result.expected()[0] / exposure,
         }  # fmt: skip
-        frames.append(pl.DataFrame(columns).cast(CURVE_TABLE.dtypes))  # type: ignore[arg-type]
+        frames.append(pl.DataFrame(columns, schema=CURVE_TABLE.dtypes))
     return pl.concat(frames), results
 
 
@@ -315,7 +315,11 @@ def _selection(
     own = fits.filter((pl.col("selection") == name) & pl.col("parameter").is_in(["position", "E0"]))
     if own.height and row["baseline_mean"] is not None and own["value"][0] is not None:
         target = own["value"][0] - row["baseline_mean"]
-        row |= {"position_asic": own["value"][0], "target_asic": target, "target_asic_error": own["uncertainty"][0]}
+        row |= {
+            "position_asic": own["value"][0],
+            "target_asic": target,
+            "target_asic_error": own["uncertainty"][0],
+        }
         row |= _gain("asic", target, own["uncertainty"][0], electrons)
     if aligned:
         row |= {

@@ -21,7 +21,17 @@ if TYPE_CHECKING:
 
     from firstlight.detectors.velo.equalisation import Equalisation
 
-__all__ = ["COLUMNS", "N_PIXELS", "ROWS", "channel_map", "divide", "equalisation_of", "label_of", "masked", "plan"]
+__all__ = [
+    "COLUMNS",
+    "N_PIXELS",
+    "ROWS",
+    "channel_map",
+    "divide",
+    "equalisation_of",
+    "label_of",
+    "masked",
+    "plan",
+]
 
 ROWS = COLUMNS = 256
 N_PIXELS = ROWS * COLUMNS
@@ -51,7 +61,11 @@ def channel_map(prefix: str, equalisation: Equalisation | None = None) -> Channe
     """
     channel = np.arange(N_PIXELS, dtype=np.int32)
     frame = pl.DataFrame(
-        {"channel": channel, "row": (channel // COLUMNS).astype(np.int16), "col": (channel % COLUMNS).astype(np.int16)}
+        {
+            "channel": channel,
+            "row": (channel // COLUMNS).astype(np.int16),
+            "col": (channel % COLUMNS).astype(np.int16),
+        }
     )
     columns = []
     for name in _CODES:
@@ -111,8 +125,8 @@ def divide(paths: Sequence[Path]) -> Mapping[str, list[Path]]:
     paths : sequence of Path
         Scan folders and files of noise scans.
     """
-    from firstlight.detectors.velo.frames import list_frames
     from firstlight.detectors.velo.equalisation import digest_of
+    from firstlight.detectors.velo.frames import list_frames
 
     groups: dict[tuple[Any, ...], list[Path]] = {}
     for path in paths:
@@ -120,7 +134,7 @@ def divide(paths: Sequence[Path]) -> Mapping[str, list[Path]]:
             prefixes = tuple(sorted(set(list_frames(path).prefixes)))
             key = ("scan", prefixes, label_of(path), tuple(digest_of(path, prefix) for prefix in prefixes))
         else:
-            key = ("noise", re.sub(r"_\d+of\d+(?=\.dat)", "", path.name))
+            key = ("noise", (), re.sub(r"_\d+of\d+(?=\.dat)", "", path.name), ())
         groups.setdefault(key, []).append(path)
     if len(groups) == 1:
         return {"": list(paths)}
@@ -183,9 +197,11 @@ def _prefix_of(wanted: str, descriptions: Sequence[Description]) -> str:
             raise ConfigError.unknown("chip", wanted, known, where="option prefix")
         return wanted
     # chips of which a scan is there come first: a noise scan beside it does not decide
-    scanned = sorted({chip for found in descriptions if found.source == "scan" for chip in found.facts["chips"]})
+    scanned = sorted(
+        {chip for found in descriptions if found.source == "scan" for chip in found.facts["chips"]}
+    )
     chips = scanned or known
     if len(chips) > 1:
         what = f"there are data of {len(chips)} chips, and one run is of one chip"
         raise UsageError(what, known=chips, hint=f"--set prefix={chips[0]}")
-    return chips[0]
+    return str(chips[0])

@@ -49,7 +49,9 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
             }
         )
     if "calibration/selections" in products:
-        own = products["calibration/selections"].frame.row(by_predicate=pl.col("selection") == "good", named=True)
+        own = products["calibration/selections"].frame.row(
+            by_predicate=pl.col("selection") == "good", named=True
+        )
         rule = products["baseline/rules"].frame.filter("used")
         rows.append({"label": "baseline", "value": rule["rule"][0] if rule.height else "none", "unit": ""})
         if own["gain_mean"] is not None:
@@ -60,7 +62,11 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
                     "unit": f"DAC (spread {own['target_spread']:.2f})",
                 },
                 {"label": "gain K, mean of good pixels", "value": _budget(own), "unit": "e-/DAC"},
-                {"label": "gain K, spread of pixels", "value": round(own["gain_spread"], 3), "unit": "e-/DAC"},
+                {
+                    "label": "gain K, spread of pixels",
+                    "value": round(own["gain_spread"], 3),
+                    "unit": "e-/DAC",
+                },
             ]
     if "noise/totals" in products:
         total = products["noise/totals"].frame.row(0, named=True)
@@ -156,11 +162,13 @@ def _pixels(pixels: pl.DataFrame) -> list[Check]:
     unconverged = clean.filter((pl.col("flags") & int(Flag.NOT_CONVERGED)) > 0)
     share = 1 - unconverged.height / max(clean.height, 1)
     details = tuple(f"{row},{column}" for row, column in unconverged.select("row", "column").head(60).rows())
-    rule = f"{share:.3%} of {clean.height} pixels with {_MANY} hits or more, neither dead nor noisy, converged"
+    rule = (
+        f"{share:.3%} of {clean.height} pixels with {_MANY} hits or more, neither dead nor noisy, converged"
+    )
     verdict = "ok" if share >= _CONVERGED else "warn"
     found.append(Check("convergence", verdict, share, _CONVERGED, rule, details=details))
     p_value = clean["p_value"].drop_nulls()
-    poor = float((p_value < 0.05).mean() or 0.0) if len(p_value) else _NAN
+    poor = float(np.mean(p_value.to_numpy() < 0.05)) if len(p_value) else _NAN
     rule = f"{poor:.2%} of fits have a p-value below 5 %"
     verdict = "no-statistics" if not len(p_value) else "ok" if poor <= _POOR else "warn"
     found.append(Check("goodness of fit", verdict, poor, _POOR, rule))
@@ -176,17 +184,22 @@ def _curve(curves: pl.DataFrame) -> list[Check]:
     # the fit of a sum of different pixels is only nearly right; what is left of it changes slowly
     ratio = np.log(good["rate"].to_numpy() / np.maximum(good["fitted"].to_numpy(), 1e-12))
     error = 1 / np.sqrt(good["counts"].to_numpy())
-    middle = np.array([np.median(np.delete(ratio[max(i - 3, 0) : i + 4], min(i, 3))) for i in range(ratio.size)])
+    middle = np.array(
+        [np.median(np.delete(ratio[max(i - 3, 0) : i + 4], min(i, 3))) for i in range(ratio.size)]
+    )
     pull = (ratio - middle) / error
     scale = max(1.4826 * float(np.median(np.abs(pull))), 1.0)
     outside = np.flatnonzero((np.abs(pull) > _PULL * scale) & (np.abs(ratio - middle) > 0.02))
     thresholds = good["threshold"].to_numpy()[outside]
     details = tuple(
-        f"{threshold} DAC: {np.expm1(ratio[i] - middle[i]):+.1%}" for threshold, i in zip(thresholds, outside, strict=True)
+        f"{threshold} DAC: {np.expm1(ratio[i] - middle[i]):+.1%}"
+        for threshold, i in zip(thresholds, outside, strict=True)
     )
     largest = float(np.max(np.abs(pull))) if pull.size else _NAN
     rule = f"{outside.size} thresholds leave the curve of their neighbours by more than {_PULL * scale:.0f} standard errors"
-    return [Check("flux curve", "warn" if outside.size else "ok", largest, _PULL * scale, rule, details=details)]
+    return [
+        Check("flux curve", "warn" if outside.size else "ok", largest, _PULL * scale, rule, details=details)
+    ]
 
 
 def _baseline(products: Mapping[str, Any]) -> list[Check]:
@@ -196,7 +209,9 @@ def _baseline(products: Mapping[str, Any]) -> list[Check]:
         rule = "there is no baseline: positions are known, targets and gains are not"
         return [Check("baseline", "bad", _NAN, _NAN, rule)]
     row = used.row(0, named=True)
-    target = products["calibration/pixels"].frame["target"].median() if "calibration/pixels" in products else None
+    target = (
+        products["calibration/pixels"].frame["target"].median() if "calibration/pixels" in products else None
+    )
     if row["rule"] == "control":
         rule = "measured at the chosen trims (control scan)"
         others = rules.filter(pl.col("bias").is_not_null())

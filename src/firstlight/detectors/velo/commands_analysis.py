@@ -62,14 +62,19 @@ def run_folder(dataset: Dataset) -> Path:
     return dataset.results / (dataset.label or "run")
 
 
-def _changes(options: dict[str, Any]) -> dict[str, Any]:
+def _changes(dataset: Dataset, options: dict[str, Any]) -> dict[str, Any]:
     """Return the changes of the configuration that options ask for."""
+    from firstlight.detectors.velo.options import MODELS
+
     fit: dict[str, Any] = {}
+    if options.get("legacy"):
+        fit.update(estimator="legacy", model="legacy")
     if options.get("two_widths"):
         fit["model"] = "legacy_two_widths"
-    if options.get("legacy"):
-        fit["estimator"] = "legacy"
-        fit.setdefault("model", "legacy")
+    if fit and dataset.fit.start and len(dataset.fit.start) != len(MODELS[fit["model"]]):
+        # the original begins with a second width of 8 DAC
+        start = list(dataset.fit.start)
+        fit["start"] = [*start[:3], 8.0, start[-1]] if len(start) == 4 else []
     changes: dict[str, Any] = {"fit": fit} if fit else {}
     if options.get("baseline_rule"):
         changes["baseline"] = {"choice": options["baseline_rule"]}
@@ -91,7 +96,14 @@ def _analyse(stage: str, options: dict[str, Any]) -> None:
         except InputError as error:
             failed.append(error)
             continue
-        told.append({"dataset": dataset.name, "label": dataset.label, "run": str(run.folder), "files": [str(path) for path in written]})
+        told.append(
+            {
+                "dataset": dataset.name,
+                "label": dataset.label,
+                "run": str(run.folder),
+                "files": [str(path) for path in written],
+            }
+        )
         if not options["as_json"] and not options["quiet"]:
             _say(stage, dataset, run, written)
     if options["as_json"]:
@@ -99,7 +111,9 @@ def _analyse(stage: str, options: dict[str, Any]) -> None:
     if failed:
         if len(failed) == 1:
             raise failed[0]
-        what = f"{len(failed)} of {len(found)} datasets cannot be read:" + "".join(f"\n  {error}" for error in failed)
+        what = f"{len(failed)} of {len(found)} datasets cannot be read:" + "".join(
+            f"\n  {error}" for error in failed
+        )
         raise InputError(what)
 
 
@@ -138,7 +152,7 @@ def _one(stage: str, dataset: Dataset, options: dict[str, Any]) -> tuple[Run, li
     names = [step.name for step in CHAIN]
     last = max(names.index(name) for name in (_STAGES[stage], *(done & set(names))))
     chain = CHAIN[: last + 1]
-    configuration = dataset.configuration(_changes(options), steps={step.name for step in chain})
+    configuration = dataset.configuration(_changes(dataset, options), steps={step.name for step in chain})
     partial = replace(detector, chain=chain, exports=None)
     plots = stage == "matrices" and not options["no_plots"]
     settings = Settings(
@@ -221,7 +235,9 @@ def fitter(**options: Any) -> None:
 @click.option("--legacy", is_flag=True, help="Least squares as in the original: one zero spoils a pixel.")
 @_baseline_option
 @_rule_option
-@click.option("--asic/--no-asic", default=True, show_default=True, help="With the curves of all and of good pixels.")
+@click.option(
+    "--asic/--no-asic", default=True, show_default=True, help="With the curves of all and of good pixels."
+)
 @click.option("--no-plots", is_flag=True, help="No figures and no report.")
 def matrices(**options: Any) -> None:
     """Target and gain of every pixel, of the chip, and the row in the collection of results."""

@@ -84,32 +84,75 @@ def _numbers(text: str | None, count: int, option: str, form: str) -> list[float
 
 
 @click.command()
-@click.option("--plot_heatmap", "-hm", "heatmap", is_flag=True, help="Maps of parameters.")
-@click.option("--distribution", "-d", "distribution", is_flag=True, help="Distributions of parameters.")
-@click.option("--plot_results_collection", "-rc", "collection", is_flag=True, help="Target and K of several datasets together.")
-@click.option("--flux_over_thresholdscan", "-flux_vs_thr", "flux", is_flag=True, help="Flux over threshold with fits.")
+@click.option("--plot_heatmap", "-plot_heatmap", "-hm", "heatmap", is_flag=True, help="Maps of parameters.")
+@click.option("--distribution", "-distribution", "-d", "distribution", is_flag=True, help="Distributions of parameters.")
+@click.option(
+    "--plot_results_collection", "-plot_results_collection",
+    "-rc",
+    "collection",
+    is_flag=True,
+    help="Target and K of several datasets together.",
+)
+@click.option(
+    "--flux_over_thresholdscan", "-flux_over_thresholdscan", "-flux_vs_thr", "flux", is_flag=True, help="Flux over threshold with fits."
+)
 @click.option("--all", "-a", "everything", is_flag=True, help="All plots.")
 @click.option(
-    "--option", "-opt", "-o", "option", type=click.Choice(_OPTIONS), default="None",
+    "--option",
+    "-opt",
+    "-o",
+    "option",
+    type=click.Choice(_OPTIONS),
+    default="None",
     help="discrepancy from the chip's value, QQ (normal probability plot), or summary of K.",
 )
 @click.option(
-    "--param", "-p", "parameter", type=click.Choice(list(PARAMETERS)), help="What is drawn; everything by default."
+    "--param",
+    "-p",
+    "parameter",
+    type=click.Choice(list(PARAMETERS)),
+    help="What is drawn; everything by default.",
 )
 @dataset_options
-@click.option("--pixel", callback=_pair, metavar="R,C", help="Flux of this pixel: row and column, counted from 0.")
+@click.option(
+    "--pixel", callback=_pair, metavar="R,C", help="Flux of this pixel: row and column, counted from 0."
+)
 @click.option("--area", callback=_area, metavar="R,C,RADIUS", help="Flux of the pixels within a radius.")
 @click.option("--asic/--no-asic", default=True, help="With the flux of all and of good pixels.")
-@click.option("--baseline", type=click.Choice(["before", "after"]), default="after", help="Flux over the distance from the baseline, or over the threshold.")
+@click.option(
+    "--baseline",
+    type=click.Choice(["before", "after"]),
+    default="after",
+    help="Flux over the distance from the baseline, or over the threshold.",
+)
 @click.option("--residuals", is_flag=True, help="With the differences of data and fit.")
 @click.option("--pulls", is_flag=True, help="With the differences in standard errors.")
-@click.option("--compare-to", type=click.Choice(["ASIC", "ASICgood"]), default="ASICgood", show_default=True, help="What a discrepancy is from.")
-@click.option("--summary", type=click.Choice(_SUMMARIES), default="all", show_default=True, help="What a summary shows.")
-@click.option("--collection", "collection_file", type=click.Path(path_type=Path), metavar="FILE", help="Collection of results; that of the dataset by default.")
-@click.option("--output", "-O", type=click.Path(path_type=Path), help="Folder of the pictures; plots/ in the results by default.")
+@click.option(
+    "--compare-to",
+    type=click.Choice(["ASIC", "ASICgood"]),
+    default="ASICgood",
+    show_default=True,
+    help="What a discrepancy is from.",
+)
+@click.option(
+    "--summary", type=click.Choice(_SUMMARIES), default="all", show_default=True, help="What a summary shows."
+)
+@click.option(
+    "--collection",
+    "collection_file",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Collection of results; that of the dataset by default.",
+)
+@click.option(
+    "--output",
+    "-O",
+    type=click.Path(path_type=Path),
+    help="Folder of the pictures; plots/ in the results by default.",
+)
 @click.option("--pdf", is_flag=True, help="PDF in place of PNG.")
 @progress_options
-def plot(**options: Any) -> None:  # noqa: D417
+def plot(**options: Any) -> None:
     """Draw what `analysis` found.
 
     Nothing is asked: where the original did, an option says what is wanted.
@@ -117,7 +160,9 @@ def plot(**options: Any) -> None:  # noqa: D417
     from firstlight.cli.common import progress_from
 
     kinds = tuple(
-        name for name in ("heatmap", "distribution", "collection", "flux") if options[name] or options["everything"]
+        name
+        for name in ("heatmap", "distribution", "collection", "flux")
+        if options[name] or options["everything"]
     )
     if not kinds:
         what = "which plot? -hm, -d, -rc, -flux_vs_thr, or -a for all"

@@ -1,7 +1,7 @@
 """Conditions on threshold and acquisition: which frames to leave out, as a text or as a list of frames.
 
-The text is parsed, never executed. It knows ``thr`` and ``acq``, numbers, comparisons, ``in``, ``and``, ``or``,
-``not`` and the arithmetic ``+ - * %``.
+The text is parsed, never executed. It knows ``thr`` and ``acq``, numbers, comparisons, ``in``, ``and``,
+``or``, ``not`` and the arithmetic ``+ - * %``.
 """
 
 from __future__ import annotations
@@ -96,7 +96,8 @@ class Condition:
     Parameters
     ----------
     text : str
-        As in ``"(thr == 1494 and acq == 18) or (thr == 1527 and acq == 78)"``; ``"False"`` is true of no frame.
+        As in ``"(thr == 1494 and acq == 18) or (thr == 1527 and acq == 78)"``; ``"False"`` is true of no
+        frame.
 
     Raises
     ------
@@ -140,8 +141,9 @@ def parse_condition(given: str | Sequence[Mapping[str, float]]) -> Condition:
     Parameters
     ----------
     given : str or sequence of mappings
-        ``"thr > 1500 and not acq in (3, 4)"``, or ``[{"thr": 1494, "acq": 18}]``: frames with this threshold and
-        this acquisition; with one of the two, all frames that have it. Nothing at all is true of no frame.
+        ``"thr > 1500 and not acq in (3, 4)"``, or ``[{"thr": 1494, "acq": 18}]``: frames with this threshold
+        and this acquisition; with one of the two, all frames that have it. Nothing at all is true of no
+        frame.
 
     Returns
     -------
@@ -153,19 +155,22 @@ def parse_condition(given: str | Sequence[Mapping[str, float]]) -> Condition:
     ConfigError
         If it is not understood; names the unknown variable or construct, its place, and what exists.
     """
-    if isinstance(given, str):
-        return Condition(given if given.strip() else "False")
-    if not isinstance(given, Sequence):
-        what = f"a condition is a text or a list of frames, not {_kind(given)}"
+    whatever: Any = given
+    if isinstance(whatever, str):
+        return Condition(whatever if whatever.strip() else "False")
+    if not isinstance(whatever, Sequence):
+        what = f"a condition is a text or a list of frames, not {_kind(whatever)}"
         raise ConfigError(what, hint="'thr == 1494 and acq == 18', or [{thr = 1494, acq = 18}]")
-    return Condition(" or ".join(f"({_frame(entry, index)})" for index, entry in enumerate(given)) or "False")
+    return Condition(
+        " or ".join(f"({_frame(entry, index)})" for index, entry in enumerate(whatever)) or "False"
+    )
 
 
 def _kind(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-def _frame(entry: Mapping[str, float], index: int) -> str:
+def _frame(entry: Any, index: int) -> str:
     """Return the text for one entry of a list of frames."""
     where = f"entry {index + 1} of the list of frames"
     if not isinstance(entry, Mapping):
@@ -177,7 +182,7 @@ def _frame(entry: Mapping[str, float], index: int) -> str:
     for name, value in entry.items():
         if name not in NAMES:
             raise ConfigError.unknown("variable", str(name), NAMES, where=where)
-        if isinstance(value, bool) or not isinstance(value, int | float) or value != int(value):
+        if isinstance(value, bool) or not isinstance(value, int | float) or value % 1 != 0:
             what = f"{where}: {name} is {value!r}, not a whole number"
             raise ConfigError(what)
     return " and ".join(f"{name} == {int(value)}" for name, value in entry.items())
@@ -255,7 +260,9 @@ class _Reader:
         """Read a piece that must be true or false."""
         part = self.read(node, depth)
         if not part.is_condition:
-            raise self.refuse(node, "a number stands where something true or false must", "compare it: acq == 3")
+            raise self.refuse(
+                node, "a number stands where something true or false must", "compare it: acq == 3"
+            )
         return part
 
     def number(self, node: ast.AST, depth: int) -> _Part:
@@ -366,6 +373,6 @@ def _compiled(text: str) -> _Part:
         what = f"the condition is not understood: {error.msg}{place}"
         raise ConfigError(what, where=f"condition '{shown}'", known=_EXISTS, hint=hint) from None
     except (ValueError, RecursionError, MemoryError, OverflowError) as error:
-        what = f"the condition is not understood: {error or 'too many brackets'}"
+        what = f"the condition is not understood: {str(error) or 'too many brackets'}"
         raise ConfigError(what, where=f"condition '{text[:60]}...'", known=_EXISTS) from None
     return reader.truth(tree.body, 0)

@@ -11,6 +11,7 @@ import polars as pl
 from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.detectors.velo import flags
 from firstlight.detectors.velo.channels import N_PIXELS, masked
+from firstlight.detectors.velo.legacy_fit import fit_as_original, legacy_fit_type
 from firstlight.detectors.velo.models import Equation, equation
 from firstlight.detectors.velo.options import FitParameters
 from firstlight.detectors.velo.selections import selections
@@ -23,7 +24,15 @@ if TYPE_CHECKING:
 
     from firstlight.fit import FitResult
 
-__all__ = ["CURVE_TABLE", "PIXEL_TABLE", "SELECTION_TABLE", "PixelFits", "fit", "fit_pixels", "fit_selections"]
+__all__ = [
+    "CURVE_TABLE",
+    "PIXEL_TABLE",
+    "SELECTION_TABLE",
+    "PixelFits",
+    "fit",
+    "fit_pixels",
+    "fit_selections",
+]
 
 _RATE, _SLOPE = "hits/s", "hits/s/DAC"
 _UNITS = {"y": _RATE, "y/x": _SLOPE, "x": "DAC", "": ""}
@@ -127,6 +136,23 @@ class PixelFits:
     rung: NDArray[np.int8]
     iterations: NDArray[np.int64]
 
+    @classmethod
+    def empty(cls, wanted: Equation) -> PixelFits:
+        """Return fits of which none has been made."""
+        n_parameters = len(wanted.reported)
+        return cls(
+            wanted,
+            np.full((N_PIXELS, n_parameters), np.nan),
+            np.full((N_PIXELS, n_parameters), np.nan),
+            np.full((N_PIXELS, n_parameters, n_parameters), np.nan),
+            np.full(N_PIXELS, np.nan),
+            np.full(N_PIXELS, np.nan),
+            np.full(N_PIXELS, -1),
+            np.full(N_PIXELS, -1, dtype=np.int8),
+            np.full(N_PIXELS, -1, dtype=np.int8),
+            np.full(N_PIXELS, -1),
+        )
+
     def value(self, name: str) -> NDArray[np.float64]:
         """Return a reported parameter of all pixels; the position and the width under the author's names too."""
         return self.values[:, self._index(name)]
@@ -170,8 +196,6 @@ def fit_pixels(
     -------
     PixelFits
     """
-    from firstlight.detectors.velo.legacy_fit import fit_as_original
-
     wanted = equation(parameters.model)
     channels = np.flatnonzero(use)
     shift = None
@@ -181,33 +205,24 @@ def fit_pixels(
         channels = channels[np.isfinite(baseline[channels])]
         shift = baseline[channels]
     own = np.ascontiguousarray(counts.T[channels])
+    whole = PixelFits.empty(wanted)
     if parameters.estimator == "legacy":
-        result, status = fit_as_original(own, thresholds, live_time, wanted, parameters)
-    else:
-        result = _fit(own, thresholds, live_time, wanted, parameters, shift)
-        status = result.status.astype(np.int8)
+        old = fit_as_original(own, thresholds, live_time, wanted, parameters)
+        whole.values[channels], whole.errors[channels] = old.values, old.errors
+        whole.deviance[channels], whole.p_value[channels] = old.chi2, old.p_value
+        whole.ndf[channels], whole.iterations[channels] = old.ndf, old.iterations
+        whole.status[channels], whole.rung[channels] = old.status, 0
+        return whole
+    result = _fit(own, thresholds, live_time, wanted, parameters, shift)
     values, errors = wanted.report(result.values, result.covariance)
     if shift is not None:
         # the position is told as a threshold, as it is for every other equation
         values[:, wanted.reported.index("position")] += shift
-    n_parameters = len(wanted.reported)
-    whole = PixelFits(
-        wanted,
-        np.full((N_PIXELS, n_parameters), np.nan),
-        np.full((N_PIXELS, n_parameters), np.nan),
-        np.full((N_PIXELS, n_parameters, n_parameters), np.nan),
-        np.full(N_PIXELS, np.nan),
-        np.full(N_PIXELS, np.nan),
-        np.full(N_PIXELS, -1),
-        np.full(N_PIXELS, -1, dtype=np.int8),
-        np.full(N_PIXELS, -1, dtype=np.int8),
-        np.full(N_PIXELS, -1),
-    )
     whole.values[channels], whole.errors[channels] = values, errors
     whole.covariance[channels] = result.covariance
     whole.deviance[channels], whole.p_value[channels] = result.deviance, result.p_value
     whole.ndf[channels], whole.iterations[channels] = result.ndf, result.iterations
-    whole.status[channels], whole.rung[channels] = status, result.rung
+    whole.status[channels], whole.rung[channels] = result.status, result.rung
     return whole
 
 
@@ -226,7 +241,7 @@ def _fit(
     if wanted.name == "two_line":
         energy = np.array([line.energy for line in parameters.lines])
         weight = np.array([line.weight for line in parameters.lines])
-        model = model.with_constants(np.stack([energy / energy[0], weight / weight.sum()], axis=1).ravel())
+        model = model.with_constants(np.stack([energy / energy[0], weight / weight.sum()], axis=1).ravel().tolist())
     start = None
     if parameters.start:
         start = wanted.starts(parameters.start)
@@ -302,7 +317,9 @@ def run(products: Mapping[str, Any], parameters: FitParameters, context: Context
     mask = masked(context.channels)
     total = products["scan/pixels"].array("counts")
     baseline = products["baseline/pixels"].array("baseline")
-    use = ~mask & (total >= parameters.minimum_counts)
+    # the original has another rule for too few hits, its share of zeros
+    few = total < (1 if parameters.estimator == "legacy" else parameters.minimum_counts)
+    use = ~mask & ~few
     fits = fit_pixels(counts, thresholds, live_time, use, parameters, baseline)
     bits = flags.judge(
         flags.Evidence(
@@ -311,9 +328,14 @@ def run(products: Mapping[str, Any], parameters: FitParameters, context: Context
         fits,
         parameters,
     )
-    good = flags.is_good(bits)
-    pixels = _pixels(fits, bits, good, mask, total, context)
-    chosen = selections(good, mask, parameters)
+    if parameters.estimator == "legacy":
+        kinds = legacy_fit_type(fits.values, fits.deviance, fits.ndf, fits.status)
+        good = (kinds == 1) & ~mask
+    else:
+        good = flags.is_good(bits)
+        kinds = flags.fit_type(bits, fits)
+    pixels = _pixels(fits, bits, good, kinds, mask, total, context)
+    chosen = selections(good, mask, parameters.legacy_rows)
     sums = np.stack([counts[:, use_].sum(axis=1, dtype=np.int64) for use_ in chosen.values()])
     n_pixels = np.array([use_.sum() for use_ in chosen.values()])
     values, errors, result = fit_selections(sums, n_pixels, thresholds, live_time, parameters)
@@ -337,6 +359,7 @@ def _pixels(
     fits: PixelFits,
     bits: NDArray[np.uint32],
     good: NDArray[np.bool_],
+    kinds: NDArray[np.int8],
     mask: NDArray[np.bool_],
     total: NDArray[np.int64],
     context: Context,
@@ -359,7 +382,7 @@ def _pixels(
         "iterations": pl.Series(fits.iterations).set(pl.Series(~fitted), None),
         "flags": bits,
         "good": good,
-        "fit_type": pl.Series(flags.fit_type(bits, fits)).set(pl.Series(mask), None),
+        "fit_type": pl.Series(kinds).set(pl.Series(mask), None),
     }
     names = list(fits.equation.reported)
     aliases = {"E0": "position", "s": "width"}
@@ -376,7 +399,9 @@ def _pixels(
         columns[f"{column}_error"] = fits.errors[:, index]
     known = [column for column in PIXEL_TABLE.columns if column.name in columns]
     schema = TableSchema("pixels", (*known, *extra), "one pixel")
-    return Table.from_frame(schema, pl.DataFrame({column.name: columns[column.name] for column in schema.columns}))
+    return Table.from_frame(
+        schema, pl.DataFrame({column.name: columns[column.name] for column in schema.columns})
+    )
 
 
 def _selections(
@@ -409,7 +434,12 @@ def _selections(
 
 
 def _units(wanted: Equation) -> list[str]:
-    known = {name: unit for name, (_, unit) in _PARAMETERS.items()} | {"s": "DAC", "s2": "DAC", "E0": "DAC", "f": ""}
+    known = {name: unit for name, (_, unit) in _PARAMETERS.items()} | {
+        "s": "DAC",
+        "s2": "DAC",
+        "E0": "DAC",
+        "f": "",
+    }
     if wanted.kind == "fraction":
         known["A"] = _SLOPE
     elif wanted.kind in {"amplitudes", "halves"}:

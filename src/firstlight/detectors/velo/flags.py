@@ -120,11 +120,13 @@ def _dead(total: NDArray[np.int64], masked: NDArray[np.bool_]) -> NDArray[np.boo
     """Return pixels that count less than a tenth of what their neighbours do, where that is no accident."""
     from scipy.special import gammaincc
 
-    expected = local_median(total.reshape(ROWS, COLUMNS).astype(float), ~masked.reshape(ROWS, COLUMNS)).ravel()
+    expected = local_median(
+        total.reshape(ROWS, COLUMNS).astype(float), ~masked.reshape(ROWS, COLUMNS)
+    ).ravel()
     expected = np.nan_to_num(expected)
     # probability of so few counts at a quarter of the expectation: illumination changes over the neighbourhood
     probability = gammaincc(total + 1.0, 0.25 * expected)
-    return (total < 0.1 * expected) & (probability < _CERTAIN)
+    return np.asarray((total < 0.1 * expected) & (probability < _CERTAIN))
 
 
 def _noisy(evidence: Evidence, fits: PixelFits) -> NDArray[np.bool_]:
@@ -144,7 +146,7 @@ def _noisy(evidence: Evidence, fits: PixelFits) -> NDArray[np.bool_]:
     # what the source itself leaves there (a second line, a background) is seen in most pixels
     expected = 2.0 * np.mean(np.sort(tail[usual])[: int(0.99 * usual.sum()) + 1]) + 0.5
     probability = np.where(tail > 0, gammainc(np.maximum(tail, 1), expected), 1.0)
-    return probability < _CERTAIN
+    return np.asarray(probability < _CERTAIN)
 
 
 def is_good(bits: NDArray[np.uint32]) -> NDArray[np.bool_]:

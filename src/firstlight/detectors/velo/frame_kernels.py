@@ -30,7 +30,8 @@ def _prepare(text: Bytes, before: Bytes, ends: Bytes) -> tuple[bool, int, int]:
     """Fill, for every byte, the number that stands before it and whether it ends a number.
 
     Returns whether numbers have one or two digits with one comma or newline between them, how many end, and
-    how many newlines there are. Eight-bit arithmetic without branches: the compiler does 16 or more bytes at once.
+    how many newlines there are. Eight-bit arithmetic without branches: the compiler does 16 or more bytes at
+    once.
     """
     size = text.size
     ten, zero, none = np.uint8(10), np.uint8(48), np.uint8(0)
@@ -55,7 +56,7 @@ def _prepare(text: Bytes, before: Bytes, ends: Bytes) -> tuple[bool, int, int]:
     for at in range(size):
         n_newlines += text[at] == newline
     starts = np.uint8(text[0] - zero) < ten and (ends[1] == 0 or text[1] == comma or text[1] == newline)
-    return starts and wrong == 0, n_ends, n_newlines
+    return bool(starts and wrong == 0), n_ends, n_newlines
 
 
 @kernel
@@ -95,7 +96,7 @@ def _parse_plain(text: Bytes, largest: int, values: NDArray[np.uint8]) -> bool:
     top = np.uint8(0)
     for value in values.reshape(-1):
         top = max(top, value)
-    return top <= largest
+    return bool(top <= largest)
 
 
 @kernel
@@ -174,8 +175,8 @@ def _next_line(text: Bytes, start: int) -> tuple[int, int]:
 def parse_frame(text: Bytes, largest: int, values: NDArray[np.uint8], place: Whole) -> int:
     """Read the text of a frame: lines of numbers with commas between them.
 
-    Spaces around numbers, blank lines at the end, a missing newline at the end, and line ends of other systems are
-    no mistakes.
+    Spaces around numbers, blank lines at the end, a missing newline at the end, and line ends of other
+    systems are no mistakes.
 
     Parameters
     ----------
@@ -186,8 +187,8 @@ def parse_frame(text: Bytes, largest: int, values: NDArray[np.uint8], place: Who
     values : ndarray of uint8, shape (n_rows, n_columns)
         Filled.
     place : ndarray of int64, shape (3,)
-        Filled where something is wrong: line and column, from 1, and the byte. `LONG_ROW`, `SHORT_ROW`: the column is the
-        number of values in the line. `FEW_ROWS`, `MANY_ROWS`: the line is the number of lines.
+        Filled where something is wrong: line and column, from 1, and the byte. `LONG_ROW`, `SHORT_ROW`: the
+        column is the number of values in the line. `FEW_ROWS`, `MANY_ROWS`: the line is the number of lines.
 
     Returns
     -------
@@ -208,7 +209,7 @@ def parse_frame(text: Bytes, largest: int, values: NDArray[np.uint8], place: Who
                 place[1] += text[at] == _COMMA
                 at += 1
             place[1] += 1
-        elif status == NOT_A_NUMBER or status == TOO_LARGE:
+        elif status in (NOT_A_NUMBER, TOO_LARGE):
             place[1] += 1
         if status != READ:
             return status

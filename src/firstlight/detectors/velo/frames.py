@@ -1,8 +1,8 @@
 """Frames of a threshold scan: their names, which ones a folder holds, and reading them.
 
 A frame is one CSV file, the hits of all pixels in one shutter at one threshold:
-``Module0_VP3-1_ECS_data_ST_2s621ms_THR_1494_18.csv`` has chip, open time, threshold [DAC] and the number of the
-acquisition in its name; a line is a row of the chip.
+``Module0_VP3-1_ECS_data_ST_2s621ms_THR_1494_18.csv`` has chip, open time, threshold [DAC] and the number of
+the acquisition in its name; a line is a row of the chip.
 """
 
 from __future__ import annotations
@@ -50,7 +50,8 @@ def parse_shutter(text: str) -> float:
     Parameters
     ----------
     text : str
-        Seconds and milliseconds: ``"2s621ms"`` is 2.621 s and ``"2s62ms"`` is 2.062 s. One of the two is enough.
+        Seconds and milliseconds: ``"2s621ms"`` is 2.621 s and ``"2s62ms"`` is 2.062 s. One of the two is
+        enough.
 
     Returns
     -------
@@ -140,8 +141,8 @@ class FrameList:
     mtime : ndarray of float64, shape (n_frames,)
         Time of the last change [s since 1970].
     repeated : ndarray of bool, shape (n_frames,)
-        A frame before has the same chip, threshold, acquisition and open time: ``_18.csv`` and ``_018.csv``. Adding up
-        both counts the acquisition twice.
+        A frame before has the same chip, threshold, acquisition and open time: ``_18.csv`` and ``_018.csv``.
+        Adding up both counts the acquisition twice.
     odd_names : tuple of str
         Files whose names look like those of frames and are not.
     """
@@ -222,7 +223,9 @@ class FrameList:
             beside = thresholds[(thresholds - thresholds[0]) % step != 0]
             absent = np.setdiff1d(np.arange(thresholds[0], thresholds[-1] + 1, step), thresholds)
             if beside.size:
-                found.append(f"thresholds beside the steps of {step} DAC: {shown([str(t) for t in beside], 8)}")
+                found.append(
+                    f"thresholds beside the steps of {step} DAC: {shown([str(t) for t in beside], 8)}"
+                )
             elif absent.size:
                 found.append(f"thresholds without any frame: {shown([str(t) for t in absent], 8)} DAC")
         return tuple(found)
@@ -233,10 +236,14 @@ class FrameList:
         groups: dict[Any, dict[float, list[str]]] = {}
         for index in np.flatnonzero(same | np.append(same[1:], np.False_)):
             key = (self.prefix[index], self.threshold[index], self.acquisition[index])
-            groups.setdefault(key, {}).setdefault(float(self.shutter[index]), []).append(str(self.names[index]))
+            groups.setdefault(key, {}).setdefault(float(self.shutter[index]), []).append(
+                str(self.names[index])
+            )
         if with_shutter:
             return tuple(tuple(names) for own in groups.values() for names in own.values() if len(names) > 1)
-        return tuple(tuple(name for names in own.values() for name in names) for own in groups.values() if len(own) > 1)
+        return tuple(
+            tuple(name for names in own.values() for name in names) for own in groups.values() if len(own) > 1
+        )
 
 
 def _some_groups(groups: tuple[tuple[str, ...], ...]) -> str:
@@ -299,7 +306,16 @@ def list_frames(folder: Path | str) -> FrameList:
     repeated = _same_as_before(prefixes, thresholds, acquisitions, shutters)
     sizes, times = np.asarray(columns[5], dtype=np.int64), np.asarray(columns[6], dtype=np.float64)
     return FrameList(
-        folder, names, prefixes, thresholds, acquisitions, shutters, sizes, times, repeated, tuple(sorted(odd))
+        folder,
+        names,
+        prefixes,
+        thresholds,
+        acquisitions,
+        shutters,
+        sizes,
+        times,
+        repeated,
+        tuple(sorted(odd)),
     )
 
 
@@ -374,7 +390,9 @@ def read_frames(
     from firstlight.fit.blocks import available_threads
 
     if min(shape) < 1 or not 0 < largest < 256 or (threads is not None and threads < 1):
-        what = f"frames of {shape[0]} x {shape[1]} pixels with up to {largest} hits, read by {threads} threads"
+        what = (
+            f"frames of {shape[0]} x {shape[1]} pixels with up to {largest} hits, read by {threads} threads"
+        )
         raise UsageError(what, hint="one pixel, one hit and one thread at least, 255 hits at most")
     files = [os.fspath(path) for path in paths]
     frames = np.zeros((len(files), shape[0] * shape[1]), dtype=np.uint8)
@@ -391,7 +409,9 @@ def read_frames(
         return frames, [record for block in pool.map(read_block, starts) for record in block]
 
 
-def read_frame(path: Path | str, *, shape: tuple[int, int] = _SHAPE, largest: int = LARGEST) -> NDArray[np.uint8]:
+def read_frame(
+    path: Path | str, *, shape: tuple[int, int] = _SHAPE, largest: int = LARGEST
+) -> NDArray[np.uint8]:
     """Return one frame.
 
     Parameters

@@ -44,6 +44,7 @@ COLLECTION = (
 # what the original does not tell: how many pixels, and the error budget
 _MORE = ("pixels", "good", "Kstatistical", "Kbaseline", "Kcommon", "baselinerule")
 _KEY = COLLECTION[:4]
+_PHYSICAL = ("step", "slope", "width", "position")
 
 
 @dataclass(frozen=True)
@@ -109,8 +110,10 @@ def write_matrix(path: Path, values: NDArray[Any]) -> Path:
     path.parent.mkdir(parents=True, exist_ok=True)
     matrix = np.asarray(values).reshape(ROWS, COLUMNS)
     frame = pl.DataFrame(matrix, schema=[str(column) for column in range(COLUMNS)], orient="row")
-    text = frame.fill_nan(None).write_csv(include_header=False, null_value="nan") if matrix.dtype.kind == "f" else (
-        frame.write_csv(include_header=False)
+    text = (
+        frame.fill_nan(None).write_csv(include_header=False, null_value="nan")
+        if matrix.dtype.kind == "f"
+        else (frame.write_csv(include_header=False))
     )
     write_text(path, text)
     return path
@@ -182,9 +185,8 @@ def write_parameters(
     table = products["fit/pixels"].frame
     legacy_rows = _legacy_rows(context)
     written = []
-    for name, column in _parameters(context).items():
-        values, errors = table[column].to_numpy(), table[f"{column}_error"].to_numpy()
-        if naming.before and column == "position":
+    for name, (values, errors) in _parameters(products, context).items():
+        if naming.before and name == "E0":
             name = "target"
             values = values - products["baseline/pixels"].array("baseline")
         for letter, content in (("", values), ("u", errors)):
@@ -196,13 +198,36 @@ def write_parameters(
     return written
 
 
-def _parameters(context: Context) -> dict[str, str]:
-    """Return the parameters' names in files and their columns."""
-    model = getattr(getattr(context.options, "fit", None), "model", "physical")
+def _parameters(
+    products: Mapping[str, Any], context: Context
+) -> dict[str, tuple[NDArray[np.float64], NDArray[np.float64]]]:
+    """Return values and errors of all parameters of a pixel, by their names in files.
+
+    Of a physical equation also ``f`` and ``A`` of the default equation of the original, whose curve is the same but for
+    the width: ``C = f A`` and ``N = (1 - f) A / (sqrt(2 pi) s)``.
+    """
+    table = products["fit/pixels"].frame
+    wanted = equation(getattr(getattr(context.options, "fit", None), "model", "physical"))
     columns = {"E0": "position", "s": "width"}
-    found = {name: columns.get(name, name) for name in equation(model).reported}
-    back = {"position": "E0", "width": "s"}
-    return {back.get(name, name): column for name, column in found.items()}
+    files = {"position": "E0", "width": "s", "step": "N", "slope": "C"}
+    found = {}
+    for name in wanted.reported:
+        column = columns.get(name, name)
+        found[files.get(name, name)] = (table[column].to_numpy(), table[f"{column}_error"].to_numpy())
+    if wanted.reported[:4] == _PHYSICAL:
+        covariance = products["fit/covariance"].values[:, :4, :4].astype(np.float64)
+        # the original's fit has the halves of slope and step, in this order
+        change = np.zeros((4, 4))
+        change[0, 1] = change[1, 0] = 0.5
+        change[2, 2] = change[3, 3] = 1.0
+        values = np.stack([found[name][0] for name in ("N", "C", "s", "E0")], axis=1) @ change.T
+        known = np.isfinite(covariance).all(axis=(1, 2))
+        covariance = np.where(known[:, None, None], change @ np.nan_to_num(covariance) @ change.T, np.nan)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            reported, errors = equation("legacy").report(values, covariance)
+        for index, name in enumerate(("f", "A")):
+            found[name] = (reported[:, index], errors[:, index])
+    return found
 
 
 def write_matrices(
@@ -264,8 +289,15 @@ def write_log(products: Mapping[str, Any], folder: Path, naming: Naming, results
         lines.append(f"{name},{number},{100 * number / total:.4f}\n")
     own = _row_of(products, _selection(naming, " good"))
     lines.append("Kmean,Kstd,uKmean\n")
-    lines.append(f"{_number(own['gain_mean'])},{_number(own['gain_spread'])},{_number(own['gain_mean_error'])}\n")
-    lines += ["ASICgood\n", _curve_text(products, naming, " good"), "ASIC\n", _curve_text(products, naming, "")]
+    lines.append(
+        f"{_number(own['gain_mean'])},{_number(own['gain_spread'])},{_number(own['gain_mean_error'])}\n"
+    )
+    lines += [
+        "ASICgood\n",
+        _curve_text(products, naming, " good"),
+        "ASIC\n",
+        _curve_text(products, naming, ""),
+    ]
     path = folder / f"log_file_{results}_{naming.label}.csv"
     write_text(path, "".join(lines))
     return path

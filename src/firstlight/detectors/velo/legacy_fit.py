@@ -1,30 +1,58 @@
 """Fits as the original makes them, for those who want its numbers: least squares, and one zero spoils a pixel.
 
 A pixel with a zero between its first and its last hit has an error of 0 there, the original's fit returns
-its start values, and the pixel is bad. A likelihood has no such trouble; this mode is for comparisons.
+its start values, and the pixel is bad. A likelihood has no such trouble; this mode is for comparisons. It calls
+the same MINPACK routine in the same parameters, because where that ends depends on its path: one pixel in a
+hundred ends in a minimum that is not the lowest.
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstlight.detectors.velo.models import unbounded
 from firstlight.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from numpy.typing import NDArray
 
     from firstlight.detectors.velo.models import Equation
     from firstlight.detectors.velo.options import FitParameters
-    from firstlight.fit import FitResult
 
-__all__ = ["LEGACY_START", "fit_as_original", "legacy_fit_type"]
+__all__ = ["LEGACY_START", "LegacyFits", "fit_as_original", "legacy_fit_type"]
 
-# f, A, s, E0 where a dataset says nothing; the position is the threshold at half of the summed rate
+# f, A, s where a dataset says nothing; the position is the threshold at half of the summed rate
 LEGACY_START = (0.0009, 8.0, 12.0)
+_TOLERANCE = 1.49012e-8  # of scipy.optimize.leastsq
+
+
+@dataclass(frozen=True)
+class LegacyFits:
+    """Fits of some curves as the original makes them.
+
+    Parameters
+    ----------
+    values, errors : ndarray, shape (n, n_parameters)
+        Reported parameters; errors are scaled with the square root of chi2 / ndf, as the original leaves them.
+    chi2, p_value : ndarray, shape (n,)
+        NaN where the original could not compute them.
+    ndf, iterations : ndarray of int64, shape (n,)
+        Points less parameters; calls of the equation.
+    status : ndarray of int8, shape (n,)
+        Of `firstlight.fit.Status`; -1 where the original does not try.
+    """
+
+    values: NDArray[np.float64]
+    errors: NDArray[np.float64]
+    chi2: NDArray[np.float64]
+    p_value: NDArray[np.float64]
+    ndf: NDArray[np.int64]
+    iterations: NDArray[np.int64]
+    status: NDArray[np.int8]
 
 
 def fit_as_original(
@@ -33,7 +61,7 @@ def fit_as_original(
     live_time: NDArray[np.float64],
     wanted: Equation,
     parameters: FitParameters,
-) -> tuple[FitResult, NDArray[np.int8]]:
+) -> LegacyFits:
     """Fit curves by least squares with errors sqrt(n), zeros at both ends cut off.
 
     Parameters
@@ -49,51 +77,77 @@ def fit_as_original(
 
     Returns
     -------
-    result : FitResult
-        Rates fitted; the p-value is that of chi2, NaN where the original could not compute it.
-    status : ndarray of int8, shape (n_curves,)
-        Of `firstlight.fit.Status`; -1 where the original does not try.
+    LegacyFits
     """
-    from firstlight.fit import Status, fit_many
+    from scipy.stats import chi2 as distribution
+
+    from firstlight.fit import Status
 
     live = live_time > 0
-    rate = np.zeros(counts.shape)
-    error = np.ones(counts.shape)
-    rate[:, live] = counts[:, live] / live_time[live]
-    error[:, live] = np.sqrt(counts[:, live]) / live_time[live]
-    hit = counts > 0
-    first = np.argmax(hit, axis=1)
-    last = counts.shape[1] - 1 - np.argmax(hit[:, ::-1], axis=1)
-    place = np.arange(counts.shape[1])
-    inside = (place >= first[:, None]) & (place <= last[:, None]) & hit.any(axis=1)[:, None]
-    spoilt = (inside & ~hit).any(axis=1)
-    tried = _tried(counts, parameters.zero_fraction)
-    n_parameters = len(wanted.reported)
-    start = np.asarray(parameters.start, dtype=float)
-    if start.size == 0:
-        start = _usual_start(wanted, counts, thresholds, live_time)
-    use = inside & live & hit & tried[:, None] & ~spoilt[:, None]
-    result = fit_many(
-        rate, thresholds, wanted.model, estimator="gaussian", sigma=np.where(error > 0, error, 1.0), mask=use,
-        start=wanted.starts(tuple(start)), bounds=unbounded(wanted.model), rescue=False,
-    )  # fmt: skip
-    status = result.status.astype(np.int8)
-    # fewer points than parameters: the original's fit refuses them
-    status[tried & ~spoilt & (inside.sum(axis=1) < n_parameters)] = Status.failed
-    # the original gets its start values back, with infinite errors
-    values = np.where(spoilt[:, None], wanted.starts(tuple(start)), result.values)
-    status[spoilt] = Status.ok
-    status[~tried] = -1
-    lost = spoilt | ~tried
-    p_value = np.where(lost, np.nan, result.p_value)
-    deviance = np.where(lost, np.nan, result.deviance)
-    return replace(result, values=values, p_value=p_value, deviance=deviance), status
-
-
-def _tried(counts: NDArray[np.int32], zero_fraction: float) -> NDArray[np.bool_]:
-    """Return which curves the original fits: less than so many of their thresholds are zero."""
+    counts, thresholds, live_time = counts[:, live], thresholds[live], live_time[live]
+    n_curves, n_parameters = counts.shape[0], len(wanted.reported)
+    start = np.asarray(parameters.start or _usual_start(wanted, counts, thresholds, live_time), dtype=float)
+    values = np.full((n_curves, n_parameters), np.nan)
+    errors = np.full((n_curves, n_parameters), np.nan)
+    chi2 = np.full(n_curves, np.nan)
+    ndf = np.zeros(n_curves, dtype=np.int64)
+    calls = np.zeros(n_curves, dtype=np.int64)
+    status = np.full(n_curves, -1, dtype=np.int8)
     zeros = np.count_nonzero(counts == 0, axis=1)
-    return np.asarray(zeros < zero_fraction * counts.shape[1])
+    for index in np.flatnonzero(zeros < parameters.zero_fraction * counts.shape[1]):
+        hit = np.flatnonzero(counts[index])
+        cut = slice(hit[0], hit[-1] + 1)
+        n_points = hit[-1] + 1 - hit[0]
+        ndf[index] = n_points - n_parameters
+        if ndf[index] < 0:
+            status[index] = Status.failed
+        elif hit.size < n_points:
+            # an error of 0: the original gets its start values back, with infinite errors
+            values[index], status[index] = start, Status.ok
+        else:
+            rate = counts[index, cut] / live_time[cut]
+            error = np.sqrt(counts[index, cut]) / live_time[cut]
+            residual = _residual(wanted, thresholds[cut], rate, error)
+            found = _least_squares(residual, start)
+            values[index], errors[index], chi2[index], calls[index], converged = found
+            status[index] = Status.ok if converged else Status.max_iter
+    p_value = distribution.sf(chi2, np.maximum(ndf, 1))
+    return LegacyFits(values, errors, chi2, p_value, ndf, calls, status)
+
+
+def _residual(
+    wanted: Equation, x: NDArray[np.float64], rate: NDArray[np.float64], error: NDArray[np.float64]
+) -> Callable[[NDArray[np.float64]], NDArray[np.float64]]:
+    """Return the differences of equation and data in standard errors, as a function of the reported parameters."""
+    model = wanted.model
+    constants = np.array(model.constants, dtype=float)
+    value, derivative = np.empty(x.size), np.empty((len(model), x.size))
+    x, inverse = np.ascontiguousarray(x), 1.0 / error
+
+    def differences(p: NDArray[np.float64]) -> NDArray[np.float64]:
+        model.curve(x, wanted.starts(p), constants, value, derivative)
+        return (value - rate) * inverse
+
+    return differences
+
+
+def _least_squares(
+    residual: Callable[[NDArray[np.float64]], NDArray[np.float64]], start: NDArray[np.float64]
+) -> tuple[NDArray[np.float64], NDArray[np.float64], float, int, bool]:
+    """Return parameters, errors, chi2, calls, and whether it converged, of MINPACK's lmdif."""
+    from scipy.optimize import leastsq
+
+    with np.errstate(all="ignore"):
+        found: tuple[Any, ...] = leastsq(
+            residual, start, full_output=True, ftol=_TOLERANCE, xtol=_TOLERANCE, maxfev=200 * (start.size + 1)
+        )
+        values, covariance, details, _, code = found
+        chi2 = float(np.sum(details["fvec"] ** 2))
+        errors = np.full(start.size, np.inf)
+        ndf = details["fvec"].size - start.size
+        if covariance is not None and ndf > 0:
+            errors = np.sqrt(np.diag(covariance) * chi2 / ndf)
+    return values, errors, chi2 if np.isfinite(chi2) else np.nan, int(details["nfev"]), code in {1, 2, 3, 4}
 
 
 def _usual_start(
@@ -105,17 +159,16 @@ def _usual_start(
     if wanted.kind in {"same", "swapped"}:
         what = f"the equation {wanted.name} has no start values of its own in a fit of the original's kind"
         raise ConfigError(what, where="fit.start", known=list(wanted.reported), hint="give fit.start")
-    with np.errstate(invalid="ignore", divide="ignore"):
-        rate = np.where(live_time > 0, counts.sum(axis=0) / live_time, np.nan)
-    below = np.flatnonzero(rate < 0.5 * np.nanmax(rate))
-    after = below[below > int(np.nanargmax(rate))]
-    position = float(thresholds[after[0]]) if after.size else float(thresholds[-1])
-    fraction, amplitude, width = LEGACY_START
+    rate = counts.sum(axis=0) / live_time
+    top = int(np.argmax(rate))
+    after = np.flatnonzero(rate[top:] < 0.5 * rate[top])
+    position = float(thresholds[top + after[0]]) if after.size else float(thresholds[-1])
+    first, second, width = LEGACY_START
     if wanted.kind != "fraction":
-        first, second = fraction * amplitude / 2, (1 - fraction) * amplitude / 2
-        fraction, amplitude = second, first
+        # B and A of the other forms
+        first, second = (1 - first) * second / 2, first * second / 2
     widths = [width] * (len(wanted.reported) - 3)
-    return np.array([fraction, amplitude, *widths, position])
+    return np.array([first, second, *widths, position])
 
 
 def legacy_fit_type(
@@ -132,7 +185,7 @@ def legacy_fit_type(
     ndf : ndarray, shape (n,)
         Points less parameters.
     status : ndarray, shape (n,)
-        As returned by `fit_as_original`.
+        As of `LegacyFits`.
 
     Returns
     -------

@@ -75,7 +75,7 @@ def _legacy_two_widths(x, p, constants, value, derivative):  # type: ignore[no-u
 
 
 @curve_kernel
-def _timepix(x, p, constants, value, derivative):  # type: ignore[no-untyped-def]
+def _timepix(x, p, constants, value, derivative):  # type: ignore[no-untyped-def]  # noqa: ARG001
     """Gaussian peak and a shelf below it: a differential spectrum."""
     peak, shelf, width, position = p[0], p[1], p[2], p[3]
     for i in range(x.size):
@@ -101,9 +101,7 @@ _SOURCE = "flux equations of the VELO calibration scripts (2024)"
 
 
 def _model(name: str, kernel: Any, widths: tuple[Parameter, ...], *constants: float) -> Model:
-    return Model(
-        name, (*_AMPLITUDES, *widths, _POSITION), curve=kernel, constants=constants, source=_SOURCE
-    )
+    return Model(name, (*_AMPLITUDES, *widths, _POSITION), curve=kernel, constants=constants, source=_SOURCE)
 
 
 LEGACY = {
@@ -142,7 +140,7 @@ class Equation:
         """The model that is fitted."""
         return LEGACY[self.fitted] if self.fitted in LEGACY else get_model(self.fitted)
 
-    def starts(self, given: Sequence[float]) -> NDArray[np.float64]:
+    def starts(self, given: Sequence[float] | NDArray[np.float64]) -> NDArray[np.float64]:
         """Return start values of the fitted parameters from those that are reported.
 
         Parameters
@@ -272,4 +270,4 @@ def equation(name: str) -> Equation:
 
 def unbounded(model: Model) -> dict[str, tuple[float, float]]:
     """Return bounds that bound nothing, for fits as the original makes them."""
-    return {name: (-math.inf, math.inf) for name in model.names}
+    return dict.fromkeys(model.names, (-math.inf, math.inf))

@@ -47,7 +47,7 @@ MODELS: dict[str, tuple[str, ...]] = {
 }
 # names of baselines, with what they are
 BASELINES: dict[str, str] = {
-    "auto": "the measured one where there is one, else the predicted file, else the cubic law",
+    "auto": "the measured one where there is one, else the cubic law, else the predicted file",
     "control": "measured at the chosen trims: Control_Noise_Mean",
     "cubic": "trim 0, trim 15 and a cubic trim law",
     "linear15": "trim 0, trim 15 and a straight line of 15 steps",
@@ -276,7 +276,7 @@ class FitParameters(StrictModel):
     baseline: Literal["before", "after"] = "after"
     minimum_counts: int = pydantic.Field(50, ge=0)
     zero_fraction: float = pydantic.Field(0.8, gt=0, le=1)
-    significance: float = pydantic.Field(0.01, ge=0, lt=1)
+    significance: float = pydantic.Field(0.001, ge=0, lt=1)
     lines: tuple[Line, ...] = _IRON
     legacy_rows: bool = False
 

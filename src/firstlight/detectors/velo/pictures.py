@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from firstlight.detectors.velo.commands_plot import Asked
     from firstlight.detectors.velo.dataset import Dataset
+    from firstlight.detectors.velo.views.curve_data import Curve
     from firstlight.detectors.velo.views.scene import Scene
 
     Draw = Callable[[], Canvas]
@@ -31,17 +32,18 @@ __all__ = ["collections", "distributions", "fluxes", "maps"]
 _ROOT_2PI = np.sqrt(2 * np.pi)
 # the original's names of parameters, and those of `views.scene.QUANTITIES`
 _KEYS = {"s": "sigma"}
+_DERIVED = ("f", "A")  # of the default equation of the original; there whatever equation was fitted
 _EVERY = ("E0", "f", "s", "target", "Fittype", "totalflux", "K")
 _DISTRIBUTED = ("E0", "f", "s", "target", "K", "totalflux", "p-value")
 _COMPARED = ("E0", "target", "K")
 
 
-def _group_of(scene: Scene, separation: str) -> Scene:
-    """Return the scene with the pixels outside a group taken out as if they were masked."""
+def _group_of(scene: Scene, separation: str, about: str) -> Scene:
+    """Return the scene with its title, and the pixels outside a group taken out as if they were masked."""
     if not separation:
-        return scene
+        return replace(scene, title=about)
     inside = groups(scene.legacy_rows)[separation].reshape(ROWS, COLUMNS)
-    return replace(scene, outside=~inside)
+    return replace(scene, outside=~inside, title=about)
 
 
 def _values(scene: Scene, name: str) -> NDArray[np.float64]:
@@ -53,13 +55,14 @@ def _values(scene: Scene, name: str) -> NDArray[np.float64]:
         If the flux equation of the run has no such parameter.
     """
     key = _KEYS.get(name, name)
-    found = scene.quantity(key)
+    found = scene.quantity(key) if key != "Fittype" else scene.image("fit/pixels", "fit_type")
     if found is None and name in {"f", "A"}:
         step, slope, width = (scene.quantity(part) for part in ("N", "C", "sigma"))
         if step is not None and slope is not None and width is not None:
             # C = f A and N = (1 - f) A / (sqrt(2 pi) s) of the default equation
             amplitude = slope + _ROOT_2PI * width * step
-            found = amplitude if name == "A" else slope / amplitude
+            with np.errstate(invalid="ignore", divide="ignore"):
+                found = amplitude if name == "A" else slope / amplitude
     if found is None:
         what = f"the flux equation of this run has no parameter {name!r}"
         raise UsageError(what, where="-p", hint="--param E0, target or K; or another model in the dataset")
@@ -73,15 +76,11 @@ def _has(scene: Scene, name: str) -> bool:
         return False
 
 
-def _label(name: str) -> tuple[str, str]:
+def _label(name: str) -> str:
     from firstlight.detectors.velo.views.scene import QUANTITIES
 
-    if name == "f":
-        return "f", "f: fraction of the linear part"
-    if name == "A":
-        return "A", "A: amplitude [hits/s/DAC]"
-    quantity = QUANTITIES[_KEYS.get(name, name)]
-    return quantity.title, quantity.label
+    own = {"f": "f: fraction of the linear part", "A": "A: amplitude [hits/s/DAC]"}
+    return own.get(name) or QUANTITIES[_KEYS.get(name, name)].label
 
 
 def maps(scene: Scene, asked: Asked, label: str, about: str) -> dict[str, Draw]:
@@ -89,41 +88,43 @@ def maps(scene: Scene, asked: Asked, label: str, about: str) -> dict[str, Draw]:
     from firstlight.detectors.velo.views.maps import draw_fit_types, draw_parameter_map
     from firstlight.detectors.velo.views.pages import map_figure
 
-    scene = replace(_group_of(scene, asked.separation), title=about)
+    scene = _group_of(scene, asked.separation, about)
     names = asked.parameters or tuple(name for name in _EVERY if name == "Fittype" or _has(scene, name))
     found: dict[str, Draw] = {}
     for name in names:
         place = f"heat_map_plots/{name}/{name}_heatmap_{label}"
-        if name in {"Fittype", "flags"}:
-            kinds = scene.image("fit/pixels", "fit_type")
+        if name == "Fittype":
+            kinds = _values(scene, name)
             found[place] = partial(draw_fit_types, kinds, masked=scene.masked, dead=scene.dead, about=about)
             continue
-        figure = None if name in {"f", "A"} else map_figure(scene, _KEYS.get(name, name))
-        if figure is not None:
-            found[place] = figure.draw
-            continue
-        title, text = _label(name)
-        found[place] = partial(
-            draw_parameter_map, _values(scene, name), title=title, label=text, masked=scene.masked,
-            good=scene.good, dead=scene.dead, about=about,
+        values = _values(scene, name)
+        figure = None if name in _DERIVED else map_figure(scene, _KEYS.get(name, name))
+        found[place] = (
+            figure.draw
+            if figure is not None
+            else partial(
+                draw_parameter_map, values, title=name, label=_label(name), masked=scene.masked,
+                good=scene.good, dead=scene.dead, about=about,
+            )
         )  # fmt: skip
     return found
 
 
 def distributions(scene: Scene, asked: Asked, label: str, about: str) -> dict[str, Draw]:
     """Return distributions of parameters, or discrepancies, by their place below the folder of plots."""
-    scene = _group_of(scene, asked.separation)
-    names = asked.parameters or tuple(name for name in _DISTRIBUTED if _has(scene, name))
+    scene = _group_of(scene, asked.separation, about)
+    every = asked.options["everything"]
     found: dict[str, Draw] = {}
-    if asked.option in {"", "summary"} or asked.options["everything"]:
+    if asked.option in {"", "summary"} or every:
+        names = asked.parameters or tuple(name for name in _DISTRIBUTED if _has(scene, name))
         for name in names:
-            found[f"{name}_distribution_{label}"] = _distribution(scene, name, label, about)
-    if asked.option == "discrepancy" or asked.options["everything"]:
+            found[f"{name}_distribution_{label}"] = _distribution(scene, name, about)
+    if asked.option == "discrepancy" or every:
+        reference = asked.options["compare_to"]
         for name in asked.parameters or _COMPARED:
-            reference = asked.options["compare_to"]
             place = f"discrepancy/{name}_discrepancy_{reference}_{label}"
-            found[place] = _discrepancy(scene, name, reference, asked.separation, about)
-    if asked.option == "QQ" or asked.options["everything"]:
+            found[place] = _discrepancy(scene, name, reference, asked.separation)
+    if asked.option == "QQ" or every:
         found[f"QQ_{label}"] = _quantiles(scene, asked.parameters or ("target", "K"), about)
     return found
 
@@ -133,63 +134,49 @@ def _good(scene: Scene, name: str) -> NDArray[np.float64]:
     return values if scene.good is None else np.where(scene.good, values, np.nan)
 
 
-def _distribution(scene: Scene, name: str, label: str, about: str) -> Draw:
-    from firstlight.detectors.velo.views.distributions import draw_count_bars, draw_distribution
+def _distribution(scene: Scene, name: str, about: str) -> Draw:
+    from firstlight.detectors.velo.views.distributions import draw_distribution
+    from firstlight.detectors.velo.views.maps import draw_reasons
+    from firstlight.detectors.velo.views.pages import distribution_figure
 
     if name == "Fittype":
         kinds = scene.image("fit/pixels", "fit_type")
-        return partial(draw_count_bars, kinds, about=about)
-    title, text = _label(name)
-    lines = {
-        word: _reference(scene, name, selection)
-        for word, selection in (("ASIC", "all"), ("ASICgood", "good"))
-    }
-    known = {word: pair for word, pair in lines.items() if np.isfinite(pair[0])}
+        words = {"good": 1, "bad": 0, "no convergence": -1, "too few hits": -2}
+        counts = {word: int(np.sum((kinds == code) & ~scene.masked)) for word, code in words.items()}
+        return partial(draw_reasons, counts, int((~scene.masked).sum()), about=about, title="Types of fit")
+    figure = None if name in _DERIVED else distribution_figure(scene, _KEYS.get(name, name))
+    if figure is not None:
+        draw: Draw = figure.draw
+        return draw
     return partial(
-        draw_distribution, _values(scene, name), label=text, title=title, good=scene.good, lines=known,
-        electrons_per_dac=scene.selection("calibration/selections", "good", "gain_mean")
-        if name == "target" else float("nan"),
-        about=about,
-    )  # fmt: skip
+        draw_distribution, _values(scene, name), label=_label(name), title=name, good=scene.good, about=about
+    )
 
 
-def _reference(scene: Scene, name: str, selection: str) -> tuple[float, float]:
-    """Return the value of a summed curve and its uncertainty."""
-    columns = {"target": "target_asic", "K": "gain_asic"}
-    if name in columns:
-        column = columns[name]
-        return (
-            scene.selection("calibration/selections", selection, column),
-            scene.selection("calibration/selections", selection, f"{column}_error"),
-        )
-    names = {"E0": "position", "s": "width", "sigma": "width", "N": "step", "C": "slope"}
-    value = scene.parameter(selection, names.get(name, name))
-    return value if np.isfinite(value[0]) else scene.parameter(selection, name)
+def _discrepancy(scene: Scene, name: str, reference: str, separation: str) -> Draw:
+    from firstlight.detectors.velo.views.pages import discrepancy_figure
 
-
-def _discrepancy(scene: Scene, name: str, reference: str, separation: str, about: str) -> Draw:
-    from firstlight.detectors.velo.views.distributions import draw_discrepancy
-
-    errors = scene.error(_KEYS.get(name, name))
-    if errors is None:
-        what = f"{name} has no uncertainty of a pixel, and no discrepancy"
-        raise UsageError(what, where="-p", known=list(_COMPARED))
     good = reference == "ASICgood"
-    selection = (f"{separation} good" if good else separation) if separation else ("good" if good else "all")
-    value, error = _reference(scene, name, selection)
-    title, _ = _label(name)
-    return partial(
-        draw_discrepancy, _values(scene, name), errors, value, float(np.nan_to_num(error)), good=scene.good,
-        title=f"Discrepancy to {reference}: {title}", name=reference, about=about,
-    )  # fmt: skip
+    selection = _selection(separation, good)
+    key = _KEYS.get(name, name)
+    figure = None if key in {"Fittype", *_DERIVED} else discrepancy_figure(scene, key, selection)
+    if figure is None:
+        what = f"{name} has no value of the summed curve, or no uncertainty of a pixel, to be compared with"
+        raise UsageError(what, where="-p", known=list(_COMPARED))
+    draw: Draw = figure.draw
+    return draw
+
+
+def _selection(separation: str, good: bool) -> str:
+    if separation:
+        return f"{separation} good" if good else separation
+    return "good" if good else "all"
 
 
 def _quantiles(scene: Scene, names: Sequence[str], about: str) -> Draw:
     from firstlight.detectors.velo.views.distributions import draw_probability_plots
 
-    return partial(
-        draw_probability_plots, {_label(name)[1]: _good(scene, name) for name in names}, about=about
-    )
+    return partial(draw_probability_plots, {_label(name): _good(scene, name) for name in names}, about=about)
 
 
 def fluxes(scene: Scene, asked: Asked, label: str, about: str) -> dict[str, Draw]:
@@ -201,28 +188,40 @@ def fluxes(scene: Scene, asked: Asked, label: str, about: str) -> dict[str, Draw
     every = options["everything"]
     panels = {"residuals": options["residuals"] or every, "pulls": options["pulls"] or every, "about": about}
     before = options["baseline"] == "before"
+    tail = label + "".join(f"_{name}" for name in ("residuals", "pulls") if panels[name])
+    tail += "_baseline" if before else ""
     found: dict[str, Draw] = {}
-    suffix = "".join(f"_{name}" for name in ("residuals", "pulls") if panels[name]) + ("_baseline" if before else "")
     if options["asic"]:
+        make = curves.curve_of_aligned if before else curves.curve_of_selection
         for word, good in (("ASIC", False), ("ASICgood", True)):
-            selection = (f"{asked.separation} good" if good else asked.separation) if asked.separation else ("good" if good else "all")
-            make = curves.curve_of_aligned if before else curves.curve_of_selection
-            place = f"flux_vs_thr_{word}_{label}{suffix}"
-            found[place] = partial(_draw_curve, partial(make, scene, selection), panels)
-    pixel = options["pixel"]
-    if every and pixel is None:
-        pixel = example(scene)
+            curve = partial(make, scene, _selection(asked.separation, good))
+            found[f"flux_vs_thr_{word}_{tail}"] = partial(_draw_curve, curve, panels)
+    pixel: tuple[int, int] | None = options["pixel"] or (example(scene) if every else None)
     if pixel is not None:
-        place = f"ind_pixel_plots/flux_vs_thr_{pixel[0]}x{pixel[1]}_{label}{suffix}"
-        found[place] = partial(_draw_curve, partial(curves.curve_of_pixel, scene, *pixel, aligned=before), panels)
+        place = f"ind_pixel_plots/flux_vs_thr_{pixel[0]}x{pixel[1]}_{tail}"
+        found[place] = partial(_draw_curve, partial(_pixel, scene, pixel[0], pixel[1], before), panels)
     if options["area"] is not None:
         row, column, radius = options["area"]
-        place = f"ind_pixel_plots/flux_vs_thr_{row}x{column}_r{radius:g}_{label}{suffix}"
-        found[place] = partial(_draw_curve, partial(curves.curve_of_area, scene, row, column, radius), panels)
+        place = f"ind_pixel_plots/flux_vs_thr_{row}x{column}_r{radius:g}_{tail}"
+        curve = partial(curves.curve_of_area, scene, row, column, radius)
+        found[place] = partial(_draw_curve, curve, panels)
     return found
 
 
-def _draw_curve(make: Callable[[], Any], panels: Mapping[str, Any]) -> Canvas:
+def _pixel(scene: Scene, row: int, column: int, before: bool) -> Curve:
+    from firstlight.detectors.velo.views.curves import curve_of_pixel
+
+    curve = curve_of_pixel(scene, row, column)
+    baseline = scene.image("baseline/pixels", "baseline")
+    if not before:
+        return curve
+    if baseline is None or not np.isfinite(baseline[row, column]):
+        what = f"pixel {row},{column} has no baseline"
+        raise UsageError(what, where="--pixel", hint="--baseline after")
+    return curve.from_baseline(float(baseline[row, column]))
+
+
+def _draw_curve(make: Callable[[], Curve], panels: Mapping[str, Any]) -> Canvas:
     from firstlight.detectors.velo.views.curves import draw_flux_curve
 
     return draw_flux_curve(make(), **panels)
@@ -235,44 +234,51 @@ def collections(
     found: Sequence[Dataset], scenes: Mapping[tuple[str, str], Scene], asked: Asked
 ) -> Iterator[tuple[Path, Draw]]:
     """Yield pictures of several datasets together, with the places where they go."""
-    from firstlight.detectors.velo.views import collection
-
-    every = asked.options["everything"]
     by_name: dict[str, dict[str, Scene]] = {}
     for (name, label), scene in scenes.items():
-        by_name.setdefault(name, {})[label or "scan"] = _group_of(scene, asked.separation)
+        by_name.setdefault(name, {})[label or "scan"] = _group_of(scene, asked.separation, f"{name}, {label}")
     file = asked.options["collection_file"] or (found[0].collection if found else None)
     place = asked.options["output"] or (file.parent / "plots" if file is not None else None)
     if file is None or place is None:
         return
     for name, labelled in by_name.items():
-        tail = "_".join(labelled)
-        values = {key: {label: _good(scene, key) for label, scene in labelled.items()} for key in ("target", "K")}
-        texts = {key: _label(key)[1] for key in ("target", "K")}
-        if asked.option == "" or every:
-            draw = partial(collection.draw_collected, values, labels=texts, title="Target and K of good pixels", about=name)
-            yield place / f"{name}_target_eDAC_histograms_{tail}", draw
-        if asked.option == "QQ" or every:
-            flat = {f"{texts[key]}, {label}": own for key in values for label, own in values[key].items()}
-            yield place / f"{name}_target_eDAC_QQ_{tail}", partial(_probability, flat, name)
-        if asked.option == "discrepancy" or every:
-            for label, scene in labelled.items():
-                for key in ("target", "K"):
-                    draw = _discrepancy(scene, key, asked.options["compare_to"], asked.separation, f"{name}, {label}")
-                    yield place / f"{name}_{key}_discrepancy_{label}", draw
-        if every or asked.option == "":
-            for label, scene in labelled.items():
-                yield place / f"{name}_countsdiff_{label}", partial(_differences, scene, f"{name}, {label}")
-        if len(labelled) > 1 and (every or asked.option == ""):
-            (one, first), (other, second) = list(labelled.items())[:2]
-            draw = partial(
-                collection.draw_correlation, _good(first, "K"), _good(second, "K"),
-                labels=(f"K, {one} [e⁻/DAC]", f"K, {other} [e⁻/DAC]"), title="K of every pixel at both temperatures",
+        for stem, draw in _of_dataset(name, labelled, asked).items():
+            yield place / stem, draw
+    if asked.option == "summary" or asked.options["everything"]:
+        yield from _summaries(file, place, asked)
+
+
+def _of_dataset(name: str, labelled: Mapping[str, Scene], asked: Asked) -> dict[str, Draw]:
+    """Return pictures of all labels of one dataset together, by their names."""
+    from firstlight.detectors.velo.views import collection
+
+    every = asked.options["everything"]
+    tail = "_".join(labelled)
+    values = {key: {label: _good(scene, key) for label, scene in labelled.items()} for key in ("target", "K")}
+    texts = {key: _label(key) for key in ("target", "K")}
+    found: dict[str, Draw] = {}
+    if asked.option == "" or every:
+        found[f"{name}_target_eDAC_histograms_{tail}"] = partial(
+            collection.draw_collected, values, labels=texts, title="Target and K of good pixels", about=name
+        )
+        for label, scene in labelled.items():
+            found[f"{name}_countsdiff_{label}"] = partial(_differences, scene, f"{name}, {label}")
+        if len(labelled) > 1:
+            one, other = list(labelled)[:2]
+            found[f"{name}_K_{one}_{other}"] = partial(
+                collection.draw_correlation, values["K"][one], values["K"][other],
+                labels=(f"K, {one} [e⁻/DAC]", f"K, {other} [e⁻/DAC]"), title="K of every pixel at two temperatures",
                 about=name,
             )  # fmt: skip
-            yield place / f"{name}_K_{one}_{other}", draw
-    if asked.option == "summary" or every:
-        yield from _summaries(file, place, asked)
+    if asked.option == "QQ" or every:
+        flat = {f"{texts[key]}, {label}": own for key in values for label, own in values[key].items()}
+        found[f"{name}_target_eDAC_QQ_{tail}"] = partial(_probability, flat, name)
+    if asked.option == "discrepancy" or every:
+        for label, scene in labelled.items():
+            for key in ("target", "K"):
+                draw = _discrepancy(scene, key, asked.options["compare_to"], asked.separation)
+                found[f"{name}_{key}_discrepancy_{label}"] = draw
+    return found
 
 
 def _probability(values: Mapping[str, NDArray[np.float64]], about: str) -> Canvas:
@@ -286,7 +292,7 @@ def _differences(scene: Scene, about: str) -> Canvas:
     from firstlight.detectors.velo.views.scene import groups_of
 
     return draw_groups(
-        _good(scene, "K"), label=_label("K")[1], title="K of even and odd columns",
+        _good(scene, "K"), label=_label("K"), title="K of even and odd columns",
         groups=groups_of(scene.legacy_rows), about=about,
     )  # fmt: skip
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import polars as pl
@@ -34,7 +34,13 @@ FRAME_TABLE = TableSchema(
         Column("shutter_time", pl.Float64, "time for which the shutter was open", "s", minimum=0),
         Column("size", pl.Int64, "size of the file", "bytes", minimum=0),
         Column("total", pl.Int64, "hits of all pixels that are not masked", "hits", nullable=True),
-        Column("last_column_mean", pl.Float64, "mean of the last column, masked pixels left out", "hits", nullable=True),
+        Column(
+            "last_column_mean",
+            pl.Float64,
+            "mean of the last column, masked pixels left out",
+            "hits",
+            nullable=True,
+        ),
         Column("status", pl.String, "good, or why the frame was left out"),
         Column("reason", pl.String, "why, in words and numbers"),
         Column("digest", pl.String, "first 24 digits of the SHA-256 of the file"),
@@ -85,9 +91,7 @@ class Scan:
 
     counts: dict[int, NDArray[np.int32]] = field(default_factory=dict)
     saturated: NDArray[np.int32] = field(default_factory=lambda: np.zeros(N_PIXELS, dtype=np.int32))
-    frames: pl.DataFrame = field(
-        default_factory=lambda: pl.DataFrame(schema=FRAME_TABLE.dtypes)
-    )
+    frames: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FRAME_TABLE.dtypes))
 
     def __add__(self, other: Scan) -> Scan:
         counts = dict(self.counts)
@@ -147,7 +151,7 @@ def _one_threshold(
     readable = pl.col("status").is_in(_WITHOUT_DATA).not_()
     frames = frames.with_columns(
         pl.when(readable).then(pl.col(column)).alias(column) for column in ("total", "last_column_mean")
-    ).select(FRAME_TABLE.names).cast(FRAME_TABLE.dtypes)  # type: ignore[arg-type]
+    ).select(pl.col(column.name).cast(column.dtype) for column in FRAME_TABLE.columns)
     counts, saturated = _sum(images, good)
     return Scan({threshold: counts}, saturated, frames)
 
@@ -243,7 +247,9 @@ def _points(frames: pl.DataFrame, thresholds: NDArray[np.int64], counts: NDArray
         frames.group_by("threshold")
         .agg(
             # whole milliseconds, so that the sum does not depend on the order
-            ((pl.col("shutter_time").filter(good) * 1000).round().cast(pl.Int64).sum() / 1000).alias("live_time"),
+            ((pl.col("shutter_time").filter(good) * 1000).round().cast(pl.Int64).sum() / 1000).alias(
+                "live_time"
+            ),
             good.sum().cast(pl.Int32).alias("n_good"),
             good.not_().sum().cast(pl.Int32).alias("n_left_out"),
             (rate.sort().std() / good.sum().sqrt()).alias("rate_error_empirical"),
@@ -298,7 +304,7 @@ def with_missing(frames: pl.DataFrame, parameters: ScanParameters, prefix: str) 
             pl.Series("reason", reasons, dtype=pl.String),
             pl.lit("").alias("digest"),
         )
-        expected.append(rows.select(FRAME_TABLE.names).cast(FRAME_TABLE.dtypes))  # type: ignore[arg-type]
+        expected.append(rows.select(pl.col(column.name).cast(column.dtype) for column in FRAME_TABLE.columns))
     return pl.concat([frames, *expected]).sort("input", "threshold", "acquisition", "file")
 
 
@@ -317,8 +323,6 @@ def needs(_: ScanParameters) -> Mapping[str, tuple[str, ...]]:
     """Return what `count` reads."""
     names = ("file", "threshold", "acquisition", "shutter_time", "size", "status", "reason", "digest")
     return {"frames": names, "images": ()}
-
-
 
 
 scan = ChunkStep("scan", count, finish, needs, parameters=ScanParameters)

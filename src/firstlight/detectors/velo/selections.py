@@ -11,7 +11,6 @@ from firstlight.detectors.velo.channels import COLUMNS, N_PIXELS
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-    from firstlight.detectors.velo.options import FitParameters
 
 __all__ = ["GROUPS", "groups", "selections"]
 
@@ -48,14 +47,14 @@ def groups(legacy_rows: bool = False) -> dict[str, NDArray[np.bool_]]:
 
 
 def selections(
-    good: NDArray[np.bool_], masked: NDArray[np.bool_], parameters: FitParameters
+    good: NDArray[np.bool_], masked: NDArray[np.bool_], legacy_rows: bool
 ) -> dict[str, NDArray[np.bool_]]:
     """Return all selections of pixels by name: every group, and the good pixels of each.
 
     ``all`` is the ASIC of the original and ``good`` its ASICgood; no selection has masked pixels.
     """
     found = {"all": ~masked, "good": good & ~masked}
-    for name, members in groups(parameters.legacy_rows).items():
+    for name, members in groups(legacy_rows).items():
         found[name] = members & ~masked
         found[f"{name} good"] = members & good & ~masked
     return found

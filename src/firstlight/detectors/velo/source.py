@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from firstlight.data.patterns import FilePattern
 from firstlight.data.schema import Block, Chunk, Column, Span, Table, TableSchema
 from firstlight.detector import Description
 from firstlight.errors import InputError
@@ -20,6 +19,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from firstlight.data.channels import ChannelMap
+    from firstlight.data.patterns import FilePattern
     from firstlight.detectors.velo.frames import FrameList, FrameRecord
 
 __all__ = ["FRAMES", "SOURCES", "ScanFolders"]
@@ -81,7 +81,14 @@ class ScanFolders:
         }
         tables = {"frames": tuple(FRAMES.names)}
         return Description(
-            str(path), self.name, "threshold scan", int(thresholds.size), tables, facts, {}, tuple(frames.notes)
+            str(path),
+            self.name,
+            "threshold scan",
+            int(thresholds.size),
+            tables,
+            facts,
+            {},
+            tuple(frames.notes),
         )
 
     def read(

@@ -43,7 +43,7 @@ def _slope(p: FloatArray, k: int, width: float) -> float:
 
     It vanishes at a gain width of zero, where a fit would stay for ever; near zero it is that of a small one.
     """
-    return k * max(p[3], _LEAST_SLOPE * width) / width
+    return float(k * max(p[3], _LEAST_SLOPE * width) / width)
 
 
 @curve_kernel

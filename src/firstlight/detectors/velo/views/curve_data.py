@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Curve",
+    "curve_of_aligned",
     "curve_of_area",
     "curve_of_pixel",
     "curve_of_selection",
@@ -31,6 +32,7 @@ __all__ = [
     "point_pulls",
 ]
 
+_FROM_BASELINE = "threshold − baseline [DAC]"
 PARAMETERS = ("step", "slope", "width", "position")
 
 
@@ -62,7 +64,17 @@ class Curve:
         K [e-/DAC] and baseline [DAC], for an axis in electrons.
     converged : bool
         Whether the fit converged; a line of one that did not is dashed.
+    axis : str
+        What the thresholds are.
     """
+
+    def from_baseline(self, baseline: float) -> Curve:
+        """Return the curve over the distance from a baseline [DAC]."""
+        fine = None if self.fine is None else (self.fine[0] - baseline, self.fine[1])
+        electrons = None if self.electrons is None else (self.electrons[0], 0.0)
+        return replace(
+            self, threshold=self.threshold - baseline, fine=fine, electrons=electrons, axis=_FROM_BASELINE
+        )
 
     threshold: Values
     rate: Values
@@ -75,6 +87,7 @@ class Curve:
     unit: str = "hits/s"
     electrons: tuple[float, float] | None = None
     converged: bool = True
+    axis: str = "threshold [DAC]"
 
 
 def expected_rate(
@@ -396,6 +409,40 @@ def curve_of_selection(scene: Scene, selection: str) -> Curve:
         notes=tuple(lines),
         unit="hits/s per pixel",
         electrons=_electrons_of(scene, selection),
+    )  # fmt: skip
+
+
+def curve_of_aligned(scene: Scene, selection: str) -> Curve:
+    """Return the curve of the pixels of a selection, each shifted by its baseline before they are added.
+
+    The spread of the baselines, which widens the edge of a plain sum, is not in it.
+
+    Parameters
+    ----------
+    scene : Scene
+        Needs ``calibration/aligned``.
+    selection : str
+        As of `curve_of_selection`.
+
+    Raises
+    ------
+    InputError
+        If there is no such selection; names those that are there.
+    """
+    frame = scene.frame("calibration/aligned")
+    rows = frame.filter(pl.col("selection") == selection).sort("distance")
+    if not rows.height:
+        raise InputError.unknown("selection", selection, frame["selection"].unique().sort().to_list())
+    target, width, gain = (
+        scene.selection("calibration/selections", selection, name)
+        for name in ("target_aligned", "width_aligned", "gain_aligned")
+    )
+    name = {"all": "ASIC", "good": "ASICgood"}.get(selection, selection)
+    return Curve(
+        rows["distance"].cast(pl.Float64).to_numpy(), rows["rate"].to_numpy(), rows["rate_error"].to_numpy(),
+        rows["fitted"].to_numpy(), title=f"{name}, baselines subtracted first",
+        notes=(f"target {target:.2f} DAC", f"σ {width:.2f} DAC"), unit="hits/s per pixel",
+        electrons=(gain, 0.0) if np.isfinite(gain) else None, axis=_FROM_BASELINE,
     )  # fmt: skip
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from firstlight.detectors.velo.views.curve_data import (
     Curve,
+    curve_of_aligned,
     curve_of_area,
     curve_of_pixel,
     curve_of_selection,
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "Curve",
+    "curve_of_aligned",
     "curve_of_area",
     "curve_of_pixel",
     "curve_of_selection",
@@ -64,7 +66,7 @@ def draw_flux_curve(
         if other is not lowest:
             other.set_xlabel("")
             other.tick_params(labelbottom=False)
-    lowest.set_xlabel("threshold [DAC]")
+    lowest.set_xlabel(curve.axis)
     canvas.align_ylabels([ax, *below])
     return canvas
 

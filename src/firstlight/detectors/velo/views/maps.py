@@ -211,7 +211,12 @@ def draw_fit_types(
 
 
 def draw_reasons(
-    counts: Mapping[str, int], n_pixels: int, *, order: Sequence[str] = (), about: str = ""
+    counts: Mapping[str, int],
+    n_pixels: int,
+    *,
+    order: Sequence[str] = (),
+    title: str = "Flags of pixels",
+    about: str = "",
 ) -> Canvas:
     """Draw how many pixels carry each flag, as bars on a logarithmic axis.
 
@@ -223,6 +228,8 @@ def draw_reasons(
         All pixels, for the percentages.
     order : sequence of str
         Flags from top to bottom; as in `counts` by default.
+    title : str
+        First line.
     about : str
         Second line of the title.
     """
@@ -230,7 +237,7 @@ def draw_reasons(
 
     names = list(order or counts)
     canvas = draw.sheet(7.5, 1.5 + 0.36 * len(names))
-    _heading(canvas, "Flags of pixels", about)
+    _heading(canvas, title, about)
     ax = draw.place(canvas, 2.3, 0.65, 1.5, 0.8, _SIZE)
     place = np.arange(len(names))[::-1]
     values = np.array([counts[name] for name in names], dtype=np.float64)

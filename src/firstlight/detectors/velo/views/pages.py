@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 __all__ = [
     "discrepancy_figure",
     "distribution_figure",
+    "example",
     "figures",
     "gallery",
     "map_figure",
@@ -233,7 +234,7 @@ def _curves(scene: Scene) -> Iterator[Figure]:
             )  # fmt: skip
     if not scene.has("scan/counts", "scan/points"):
         return
-    place = _example(scene)
+    place = example(scene)
     if place is None:
         return
     row, column = place
@@ -270,7 +271,7 @@ def _draw_pixel(scene: Scene, row: int, column: int) -> Canvas:
     return curves.draw_flux_curve(curve, residuals=True, pulls=True, about=scene.about)
 
 
-def _example(scene: Scene) -> tuple[int, int] | None:
+def example(scene: Scene) -> tuple[int, int] | None:
     """Return row and column of the good pixel with most hits."""
     counts = scene.image("scan/pixels", "counts")
     if counts is None:

@@ -93,10 +93,16 @@ class Scene:
         Products of the run.
     context : Context
         Its channel map.
+    title : str
+        Second line of titles; chip and label by default.
+    outside : ndarray of bool, shape (256, 256), optional
+        Pixels that are left out as if they were masked: those of other groups.
     """
 
     products: Mapping[str, Any]
     context: Context
+    title: str = ""
+    outside: Mask | None = None
 
     def has(self, *names: str) -> bool:
         """Return whether all these products are there."""
@@ -146,6 +152,8 @@ class Scene:
     @property
     def about(self) -> str:
         """Chip and label, for the second line of titles."""
+        if self.title:
+            return self.title
         label = str(getattr(self.context.options, "label", "") or "")
         return ", ".join(part for part in (self.context.channels.name, label) if part)
 
@@ -157,13 +165,14 @@ class Scene:
     @cached_property
     def masked(self) -> Mask:
         """Pixels that the mask takes out."""
-        found = self.image("fit/pixels", "masked")
-        if found is not None:
-            return np.asarray(found > 0)
         frame = self.context.channels.frame
-        if "mask" not in frame.columns:
-            return np.zeros((ROWS, COLUMNS), dtype=bool)
-        return np.asarray(frame["mask"].fill_null(0).to_numpy() > 0).reshape(ROWS, COLUMNS)
+        found = self.image("fit/pixels", "masked")
+        masked = np.zeros((ROWS, COLUMNS), dtype=bool)
+        if found is not None:
+            masked = np.asarray(found > 0)
+        elif "mask" in frame.columns:
+            masked = np.asarray(frame["mask"].fill_null(0).to_numpy() > 0).reshape(ROWS, COLUMNS)
+        return masked if self.outside is None else masked | self.outside
 
     @cached_property
     def flags(self) -> NDArray[np.int64]:
