@@ -83,7 +83,8 @@ def _print(path: Path, result: dict[str, Any]) -> None:
     for table, columns in result["tables"].items():
         click.echo(f"  {table:<11} {', '.join(columns)}")
     for key, value in {**result["facts"], **result["conditions"]}.items():
-        click.echo(f"  {key.replace('_', ' '):<11} {value}")
+        words = ", ".join(map(str, value)) if isinstance(value, list | tuple) else value
+        click.echo(f"  {key.replace('_', ' '):<11} {words}")
     for note in result["notes"]:
         click.echo(f"  note        {note}")
 

@@ -5,11 +5,12 @@ from __future__ import annotations
 from firstlight.detectors.velo.baseline import baseline
 from firstlight.detectors.velo.calibration import calibration
 from firstlight.detectors.velo.fitting import fit
+from firstlight.detectors.velo.noise_scan import noise
 from firstlight.detectors.velo.scan import scan
 
 __all__ = ["CHAIN", "warm_up"]
 
-CHAIN = (scan, baseline, fit, calibration)
+CHAIN = (noise, scan, baseline, fit, calibration)
 
 
 def warm_up() -> None:
@@ -18,9 +19,11 @@ def warm_up() -> None:
 
     from firstlight.detectors.velo import models
     from firstlight.detectors.velo.frames import warm_up as warm_up_frames
+    from firstlight.detectors.velo.noise import warm_up as warm_up_noise
     from firstlight.fit import fit_many
 
     warm_up_frames()
+    warm_up_noise()
     x = np.arange(12.0)
     for name in ("photopeak", "photopeak_background", *models.LEGACY):
         model = models.LEGACY.get(name, name)

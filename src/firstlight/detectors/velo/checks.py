@@ -19,6 +19,7 @@ _NAN = float("nan")
 _FEW_FRAMES = 0.1
 _CONVERGED = 0.999
 _POOR = 0.08
+_SILENT, _TRUNCATED = 0.05, 0.05  # fractions of pixels of a noise scan
 _MANY = 500  # hits with which a fit should converge
 _BASELINE = 0.02  # relative bias of the gain that is worth a warning
 _GROUPS = 0.01
@@ -88,6 +89,8 @@ def _budget(own: Mapping[str, Any]) -> str:
 def checks(products: Mapping[str, Any], context: Context) -> list[Check]:
     """Return all checks of a run, those of the data first."""
     found: list[Check] = []
+    if "noise/totals" in products:
+        found += _noise(products["noise/totals"].frame.row(0, named=True), len(context.channels))
     if "scan/frames" in products:
         found += _frames(products["scan/frames"].frame)
         found += _thresholds(products["scan/points"].frame)
@@ -100,6 +103,23 @@ def checks(products: Mapping[str, Any], context: Context) -> list[Check]:
     if "calibration/selections" in products:
         found += _gain(products["calibration/selections"].frame)
     return found
+
+
+def _noise(total: Mapping[str, Any], n_pixels: int) -> list[Check]:
+    silent, truncated = total["n_silent"] / n_pixels, total["n_truncated"] / n_pixels
+    if not total["hits"]:
+        return [Check("noise scan", "no-statistics", 0, 1, "the noise scan has no hits")]
+    return [
+        Check(
+            "silent pixels", "ok" if silent < _SILENT else "warn", silent, _SILENT,
+            f"{total['n_silent']} pixels have no hit in the noise scan ({silent:.2%})",
+        ),
+        Check(
+            "range of the noise scan", "ok" if truncated < _TRUNCATED else "warn", truncated, _TRUNCATED,
+            f"{truncated:.1%} of pixels count at an end of the scanned thresholds: their hit-weighted means are biased "
+            "towards the inside, fitted ones have large errors; scan further",
+        ),
+    ]  # fmt: skip
 
 
 def _frames(frames: pl.DataFrame) -> list[Check]:

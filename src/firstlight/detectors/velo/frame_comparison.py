@@ -449,14 +449,16 @@ class Comparison:
             # there is nothing to compare with but frames with corrupt lines
             robust = self.scale * self.usual[: self.lines.shape[1]].sum()
             total, whole = robust, np.ones(n_frames, dtype=np.bool_)
-        trend = _running_median(np.where(whole, total, np.nan))
+        level, line = _running_trend(np.where(whole, total, np.nan))
         n_compared = int(whole.sum())
-        dispersion = 1.0 + 1.57 / min(n_compared, _WINDOW) + _TOTAL_FLOOR**2 * trend
+        dispersion = 1.0 + 1.57 / min(n_compared, _WINDOW) + _TOTAL_FLOOR**2 * level
         if n_compared > 2:
-            scatter = np.abs(total - trend)[whole] / np.sqrt(np.maximum(trend[whole], 1.0))
+            scatter = np.abs(total - level)[whole] / np.sqrt(np.maximum(level[whole], 1.0))
             # the scatter of few frames is itself little known
             spread = 1.4826 * (1.0 + 5.0 / n_compared) * np.median(scatter)
             dispersion = np.maximum(dispersion, spread**2)
+        # hits may drift or jump; what fits either is no outlier
+        trend = np.where(np.abs(robust - line) < np.abs(robust - level), line, level)
         # a median over regions is less precise than a sum
         dispersion = np.where(whole, dispersion, 4.0 * dispersion + _LINE_FLOOR**2 * trend)
         probability = _tail(robust, trend + (robust > trend), dispersion)
@@ -532,14 +534,28 @@ def _far_above_neighbours(image: Floats) -> Bools:
     return np.asarray(above.sum(axis=1) > 0.6 * np.maximum(usable.sum(axis=1), 8))
 
 
-def _running_median(values: Floats) -> Floats:
-    """Return the median of the values around each, itself included; NaN is passed over."""
+def _running_trend(values: Floats) -> tuple[Floats, Floats]:
+    """Return the median of the values around each, and a line through them; NaN is passed over.
+
+    The line goes through the medians of the halves of a window of 25 values. It follows a drift to the ends,
+    the median follows a jump.
+    """
     known = np.flatnonzero(np.isfinite(values))
-    if values.size <= _WINDOW:
-        return np.full(values.size, np.median(values[known]))
-    found = np.empty(values.size)
+    half = min(_WINDOW, known.size) // 2
+    level, line = np.empty(values.size), np.empty(values.size)
+    centre, middle, height, slope, before = 0.0, 0.0, 0.0, 0.0, -1
     for at in range(values.size):
         first = int(np.clip(np.searchsorted(known, at) - _WINDOW // 2, 0, max(known.size - _WINDOW, 0)))
-        near = known[first : first + _WINDOW]
-        found[at] = np.median(values[near])
-    return found
+        if first != before:
+            before = first
+            near = known[first : first + _WINDOW]
+            middle = height = float(np.median(values[near]))
+            centre = slope = 0.0
+            if half >= 3:
+                early, late = near[:half], near[near.size - half :]
+                ends = float(np.median(values[early])), float(np.median(values[late]))
+                slope = (ends[1] - ends[0]) / float(late.mean() - early.mean())
+                centre, height = 0.5 * float(early.mean() + late.mean()), 0.5 * (ends[0] + ends[1])
+        level[at] = middle
+        line[at] = max(height + slope * (at - centre), 0.0)
+    return level, line

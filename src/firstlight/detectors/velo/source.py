@@ -11,6 +11,7 @@ import polars as pl
 
 from firstlight.data.schema import Block, Chunk, Column, Span, Table, TableSchema
 from firstlight.detector import Description
+from firstlight.detectors.velo.noise_scan import NoiseScans
 from firstlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -167,4 +168,4 @@ def _table(frames: FrameList, wanted: NDArray[np.int64], records: Sequence[Frame
     return Table.from_arrays(FRAMES, columns)  # type: ignore[arg-type]
 
 
-SOURCES = (ScanFolders(),)
+SOURCES = (ScanFolders(), NoiseScans())

@@ -61,7 +61,7 @@ def figures(products: Mapping[str, Any], context: Context) -> list[Figure]:
         Its channel map has the mask.
     """
     scene = Scene(products, context)
-    parts = (_result, _maps, _curves, _quality, _scan, _baseline)
+    parts = (_noise, _result, _maps, _curves, _quality, _scan, _baseline)
     return [figure for part in parts for figure in part(scene)]
 
 
@@ -90,6 +90,28 @@ def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
         ReportTable("baseline/rules", "Rules for the baseline", "What each rule gives, against the control scan.", "Baseline"),
     )  # fmt: skip
     return [table for table in offered if table.product in products]
+
+
+def _noise(scene: Scene) -> Iterator[Figure]:
+    if not scene.has("noise/pixels", "noise/counts"):
+        return
+    yield Figure(
+        "noise", "Noise scan",
+        "Fitted mean noise of every pixel, distributions of means and widths (fitted, and hit-weighted as in the original), "
+        "widths along rows and columns, and one pixel with its fit; readings at 63 stand for 63 or more.",
+        "Noise", partial(_draw_noise, scene), dpi=_DPI,
+    )  # fmt: skip
+
+
+def _draw_noise(scene: Scene) -> Canvas:
+    from firstlight.detectors.velo.noise import NoiseScan, parse_name
+    from firstlight.detectors.velo.views_noise import noise_overview
+
+    counts = scene.products["noise/counts"]
+    name = next(name for name in scene.context.files if name.endswith((".dat", ".dat.xz")))
+    thresholds = np.asarray(counts.coordinates["threshold"], dtype=np.int64)
+    scan = NoiseScan(parse_name(name.rsplit("/", 1)[-1]), thresholds, np.asarray(counts.values))
+    return noise_overview(scan, scene.products["noise/pixels"])
 
 
 # -- result ----------------------------------------------------------------------------------------------------
