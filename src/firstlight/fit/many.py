@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Any, get_args
 
 import numpy as np
@@ -23,8 +22,6 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
 
 __all__ = ["check_data", "fit_many"]
-
-log = logging.getLogger("firstlight")
 
 
 def fit_many(
@@ -119,7 +116,6 @@ def fit_many(
     if not tolerance > 0 or max_iterations < 0:
         what = f"tolerance {tolerance} and max_iterations {max_iterations} must be positive"
         raise UsageError(what)
-    log.debug("loading the fit kernel (compiled once, then kept)")
     settings = Settings(
         available_threads() if threads is None else threads, tolerance, max_iterations, progress
     )

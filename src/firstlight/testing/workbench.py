@@ -22,7 +22,7 @@ from firstlight.run.chain import Settings, configuration_of, process
 from firstlight.run.config import build
 from firstlight.run.execution import Executor
 from firstlight.run.progress import silent
-from firstlight.run.reading import read_files, spans_of
+from firstlight.run.reading import read_files, served_by, spans_of
 from firstlight.run.store import open_run
 from firstlight.steps.step import ChunkStep, Context
 
@@ -211,10 +211,12 @@ class Workbench:
 
     @property
     def chunk_steps(self) -> list[tuple[ChunkStep, StrictModel]]:
-        """Its steps that read, with default parameters."""
-        return [
+        """Its steps that read what its files hold, with default parameters."""
+        steps = [
             (step, step.parameters()) for step in self.detector.load("chain") if isinstance(step, ChunkStep)
         ]
+        served = {step.name for path in self.files for step, _ in served_by(self.source_of(path), steps)}
+        return [(step, own) for step, own in steps if step.name in served]
 
     def new_folder(self, name: str) -> Path:
         """Return an empty folder."""

@@ -45,9 +45,7 @@ RULE_TABLE = TableSchema(
 )
 
 
-def run(
-    _: Mapping[str, Any], parameters: BaselineParameters, context: Context
-) -> Mapping[str, Product]:
+def run(_: Mapping[str, Any], parameters: BaselineParameters, context: Context) -> Mapping[str, Product]:
     """Return the baseline of every pixel by the rule that was chosen, and by all others.
 
     Parameters
@@ -63,6 +61,14 @@ def run(
 
     found = equalisation_of(context.channels)
     mask = masked(context.channels)
+    if parameters.choice == "auto" and not available(found):
+        # the frames can be fitted all the same: positions need no baseline
+        nothing = pl.Series([None] * N_PIXELS, dtype=pl.Float64)
+        columns = dict.fromkeys(PIXEL_TABLE.names, nothing) | {"channel": np.arange(N_PIXELS)}
+        return {
+            "pixels": Table.from_frame(PIXEL_TABLE, pl.DataFrame(columns)),
+            "rules": Table.from_rows(RULE_TABLE, []),
+        }
     choice = choose(found, parameters.choice)
     values = {name: baseline_by(found, name) for name in available(found)}
     if parameters.choice not in (*_RULES, "auto"):

@@ -85,16 +85,24 @@ def _numbers(text: str | None, count: int, option: str, form: str) -> list[float
 
 @click.command()
 @click.option("--plot_heatmap", "-plot_heatmap", "-hm", "heatmap", is_flag=True, help="Maps of parameters.")
-@click.option("--distribution", "-distribution", "-d", "distribution", is_flag=True, help="Distributions of parameters.")
 @click.option(
-    "--plot_results_collection", "-plot_results_collection",
+    "--distribution", "-distribution", "-d", "distribution", is_flag=True, help="Distributions of parameters."
+)
+@click.option(
+    "--plot_results_collection",
+    "-plot_results_collection",
     "-rc",
     "collection",
     is_flag=True,
     help="Target and K of several datasets together.",
 )
 @click.option(
-    "--flux_over_thresholdscan", "-flux_over_thresholdscan", "-flux_vs_thr", "flux", is_flag=True, help="Flux over threshold with fits."
+    "--flux_over_thresholdscan",
+    "-flux_over_thresholdscan",
+    "-flux_vs_thr",
+    "flux",
+    is_flag=True,
+    help="Flux over threshold with fits.",
 )
 @click.option("--all", "-a", "everything", is_flag=True, help="All plots.")
 @click.option(

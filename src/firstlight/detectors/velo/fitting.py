@@ -241,7 +241,9 @@ def _fit(
     if wanted.name == "two_line":
         energy = np.array([line.energy for line in parameters.lines])
         weight = np.array([line.weight for line in parameters.lines])
-        model = model.with_constants(np.stack([energy / energy[0], weight / weight.sum()], axis=1).ravel().tolist())
+        model = model.with_constants(
+            np.stack([energy / energy[0], weight / weight.sum()], axis=1).ravel().tolist()
+        )
     start = None
     if parameters.start:
         start = wanted.starts(parameters.start)

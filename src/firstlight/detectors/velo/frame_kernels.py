@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
 
 __all__ = [
-    "EMPTY", "FEW_ROWS", "LONG_ROW", "MANY_ROWS", "NOT_A_NUMBER", "READ", "SHORT_ROW", "TOO_LARGE", "line_sums",
+    "EMPTY", "FEW_ROWS", "LONG_ROW", "MANY_ROWS", "NOT_A_NUMBER", "READ", "SHORT_ROW", "TOO_LARGE", "add_frames", "line_sums",
     "parse_frame",
 ]  # fmt: skip
 
@@ -284,3 +284,32 @@ def line_sums(
                 own[offset + region] += part
         own[:n_columns] = column_sums
         squares[index, :n_columns] = column_squares
+
+
+@kernel
+def add_frames(
+    frames: NDArray[np.uint8],
+    good: NDArray[np.bool_],
+    largest: int,
+    counts: NDArray[np.int32],
+    saturated: NDArray[np.int32],
+) -> None:
+    """Add up good frames.
+
+    Parameters
+    ----------
+    frames : ndarray of uint8, shape (n_frames, n_pixels)
+        Hits.
+    good : ndarray of bool, shape (n_frames,)
+        Frames that are added.
+    largest : int
+        Reading at which the counter stops.
+    counts, saturated : ndarray of int32, shape (n_pixels,)
+        Sums, and numbers of readings that are `largest`; added to what is there.
+    """
+    for index in range(frames.shape[0]):
+        if good[index]:
+            for pixel in range(frames.shape[1]):
+                value = frames[index, pixel]
+                counts[pixel] += value
+                saturated[pixel] += value == largest

@@ -28,7 +28,10 @@ __all__ = ["NOISE_TOTALS", "NoiseScans", "noise"]
 
 _COLUMNS = TableSchema(
     "noise_points",
-    (Column("threshold", pl.Int32, "threshold", "DAC"), Column("hits", pl.Int64, "hits of all pixels", minimum=0)),
+    (
+        Column("threshold", pl.Int32, "threshold", "DAC"),
+        Column("hits", pl.Int64, "hits of all pixels", minimum=0),
+    ),
     "one threshold of a noise scan",
 )
 NOISE_TOTALS = TableSchema(

@@ -161,11 +161,11 @@ _WITHOUT_DATA = ("missing", "empty file", "truncated", "not square", "text", "ou
 
 def _sum(images: NDArray[np.uint8], good: NDArray[np.bool_]) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """Return the sum of some frames, and how many readings of each pixel are at 63."""
+    from firstlight.detectors.velo.frame_kernels import add_frames
+
     counts = np.zeros(N_PIXELS, dtype=np.int32)
     saturated = np.zeros(N_PIXELS, dtype=np.int32)
-    for image in images[good].reshape(-1, N_PIXELS):
-        counts += image
-        saturated += image == _LARGEST
+    add_frames(np.ascontiguousarray(images), good, _LARGEST, counts, saturated)
     return counts, saturated
 
 
@@ -215,7 +215,7 @@ def finish(total: Scan, parameters: ScanParameters, context: Context) -> Mapping
     dict
         ``counts`` (block threshold, row, column), ``points``, ``frames`` and ``pixels``.
     """
-    frames = with_missing(total.frames, parameters, context.channels.name)
+    frames = with_missing(_with_dark(total.frames), parameters, context.channels.name)
     thresholds = frames["threshold"].unique().sort().to_numpy()
     if parameters.threshold is not None:
         thresholds = thresholds[np.isin(thresholds, parameters.threshold.values)]
@@ -265,6 +265,32 @@ def _points(frames: pl.DataFrame, thresholds: NDArray[np.int64], counts: NDArray
         pl.when(live > 0).then(pl.col("counts").sqrt() / live).alias("rate_error"),
     )
     return Table.from_frame(POINT_TABLE, points)
+
+
+def _with_dark(frames: pl.DataFrame) -> pl.DataFrame:
+    """Return the frames, with empty ones good where no hit is no surprise: at thresholds above all hits.
+
+    A threshold by itself cannot say so. Rates fall with the threshold: no more hits are expected than at the one below.
+    """
+    from firstlight.detectors.velo.bad_frames import plausibly_empty
+
+    if not (frames["status"] == "empty").any():
+        return frames
+    below = None
+    dark = []
+    for (threshold,), own in frames.sort("threshold").group_by("threshold", maintain_order=True):
+        good, empty = (own.filter(pl.col("status") == status) for status in ("good", "empty"))
+        if good.height:
+            below = good["total"].sum() / good["shutter_time"].sum()
+        elif empty.height and below is not None:
+            expected = below * float(empty["shutter_time"].max())  # type: ignore[arg-type]
+            if plausibly_empty(empty["total"].to_list(), expected):
+                dark.append(threshold)
+    now = (pl.col("status") == "empty") & pl.col("threshold").is_in(dark)
+    return frames.with_columns(
+        pl.when(now).then(pl.lit(text)).otherwise(pl.col(name)).alias(name)
+        for name, text in (("status", "good"), ("reason", ""))
+    )
 
 
 def with_missing(frames: pl.DataFrame, parameters: ScanParameters, prefix: str) -> pl.DataFrame:

@@ -112,7 +112,8 @@ def expected_rate(
     """
     from scipy.special import erfc
 
-    s = np.asarray(width, dtype=np.float64)
+    # a fit may end on a width of 0; the step is then one for every purpose
+    s = np.maximum(np.asarray(width, dtype=np.float64), 1e-3)
     x = (np.asarray(threshold, dtype=np.float64) - np.asarray(position, dtype=np.float64)) / s
     tail = 0.5 * erfc(x / np.sqrt(2.0))
     density = np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
