@@ -276,7 +276,8 @@ def test_every_name_that_is_exported_exists():
             for node in ast.walk(tree)
             for name in (
                 [node.name] if isinstance(node, ast.FunctionDef | ast.ClassDef)
-                else [ast.unparse(target) for target in node.targets] if isinstance(node, ast.Assign)
+                else [ast.unparse(each) for target in node.targets for each in getattr(target, "elts", [target])]
+                if isinstance(node, ast.Assign)
                 else [ast.unparse(node.target)] if isinstance(node, ast.AnnAssign)
                 else [alias.asname or alias.name for alias in node.names] if isinstance(node, ast.Import | ast.ImportFrom)
                 else []

@@ -13,7 +13,11 @@ from firstlight.testing import DetectorConformance
 class TestVelo(DetectorConformance):
     detector_name = "velo"
     small = {"n_thresholds": 12, "step": 10, "acquisitions": 3, "faults": "none"}
-    changes = {"scan": {"exclude": "acq == 2"}, "baseline": {"choice": "cubic"}, "calibration": {"energy": 5900.0}}
+    changes = {
+        "scan": {"exclude": "acq == 2"},
+        "baseline": {"choice": "cubic"},
+        "calibration": {"energy": 5900.0},
+    }
 
     def make_files(self, folder):
         (whole,) = simulate(folder / "whole", seed=1, **self.small)

@@ -63,10 +63,9 @@ def run(_: Mapping[str, Any], parameters: BaselineParameters, context: Context) 
     mask = masked(context.channels)
     if parameters.choice == "auto" and not available(found):
         # the frames can be fitted all the same: positions need no baseline
-        nothing = pl.Series([None] * N_PIXELS, dtype=pl.Float64)
-        columns = dict.fromkeys(PIXEL_TABLE.names, nothing) | {"channel": np.arange(N_PIXELS)}
+        unknown = dict.fromkeys(PIXEL_TABLE.names, np.full(N_PIXELS, np.nan))
         return {
-            "pixels": Table.from_frame(PIXEL_TABLE, pl.DataFrame(columns)),
+            "pixels": Table.from_frame(PIXEL_TABLE, pl.DataFrame(unknown | {"channel": np.arange(N_PIXELS)})),
             "rules": Table.from_rows(RULE_TABLE, []),
         }
     choice = choose(found, parameters.choice)

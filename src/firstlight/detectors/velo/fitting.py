@@ -66,6 +66,7 @@ def _pixel_columns() -> tuple[Column, ...]:
         Column("flags", pl.UInt32, "bit field, see firstlight.detectors.velo.flags"),
         Column("good", pl.Boolean, "whether the pixel counts in means"),
         Column("fit_type", pl.Int8, "1 good, 0 bad, -1 no convergence, -2 too few hits (codes of the original)", nullable=True),
+        Column("fixed_fit_type", pl.Int8, "the same for the curve of all good pixels, times an amplitude", nullable=True),
     ]  # fmt: skip
     return tuple(columns)
 
@@ -264,6 +265,61 @@ def _near(physical: NDArray[np.float64], names: list[str]) -> NDArray[np.float64
     return np.stack([known[name] for name in names], axis=1)
 
 
+def fit_amplitudes(
+    counts: NDArray[np.int32],
+    live_time: NDArray[np.float64],
+    use: NDArray[np.bool_],
+    curve: NDArray[np.float64],
+    parameters: FitParameters,
+) -> NDArray[np.int8]:
+    """Fit one curve to every pixel with nothing free but its height, and return the original's codes.
+
+    Pixels differ in position, so that few fit where there are many hits.
+
+    Parameters
+    ----------
+    counts : ndarray, shape (n_thresholds, 65536)
+        Summed hits.
+    live_time : ndarray, shape (n_thresholds,)
+        In s.
+    use : ndarray of bool, shape (65536,)
+        Pixels that are fitted.
+    curve : ndarray, shape (n_thresholds,)
+        Rate of a mean pixel [hits/s]; NaN or 0 where there is none.
+    parameters : FitParameters
+        Its significance says which fits are bad.
+
+    Returns
+    -------
+    ndarray of int8, shape (65536,)
+        1 good, 0 bad, -1 no convergence, -2 not fitted.
+    """
+    from firstlight.fit import Status, fit_many
+    from firstlight.fit.models.template import make_template
+
+    found = np.full(N_PIXELS, -2, dtype=np.int8)
+    usable = np.isfinite(curve) & (curve > 0) & (live_time > 0)
+    channels = np.flatnonzero(use)
+    if usable.sum() < 2 or not channels.size:
+        return found
+    own = np.ascontiguousarray(counts[usable].T[channels])
+    place = np.arange(int(usable.sum()), dtype=np.float64)
+    result = fit_many(own, place, make_template(curve[usable]), exposure=live_time[usable], rescue=False)
+    limit = 0.05 if parameters.estimator == "legacy" else parameters.significance
+    fits = result.status == Status.ok
+    found[channels] = np.where(fits, result.p_value >= limit, -1)
+    return found
+
+
+def _best_curve(names: list[str], result: FitResult) -> NDArray[np.float64]:
+    """Return the fitted rate of a mean pixel: of the good pixels, or of all where none is good."""
+    index = names.index("good") if result.total[names.index("good")] > 0 else names.index("all")
+    expected = result.expected()[index]
+    exposure = np.broadcast_to(result.data.exposure, result.data.counts.shape)[index]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        return np.asarray(expected / exposure)
+
+
 def fit_selections(
     counts: NDArray[np.int64],
     n_pixels: NDArray[np.int64],
@@ -336,11 +392,12 @@ def run(products: Mapping[str, Any], parameters: FitParameters, context: Context
     else:
         good = flags.is_good(bits)
         kinds = flags.fit_type(bits, fits)
-    pixels = _pixels(fits, bits, good, kinds, mask, total, context)
     chosen = selections(good, mask, parameters.legacy_rows)
     sums = np.stack([counts[:, use_].sum(axis=1, dtype=np.int64) for use_ in chosen.values()])
     n_pixels = np.array([use_.sum() for use_ in chosen.values()])
     values, errors, result = fit_selections(sums, n_pixels, thresholds, live_time, parameters)
+    fixed = fit_amplitudes(counts, live_time, use, _best_curve(list(chosen), result), parameters)
+    pixels = _pixels(fits, bits, good, kinds, fixed, mask, total, context)
     description = "covariance of the fitted parameters"
     names = fits.equation.model.names
     return {
@@ -362,6 +419,7 @@ def _pixels(
     bits: NDArray[np.uint32],
     good: NDArray[np.bool_],
     kinds: NDArray[np.int8],
+    fixed: NDArray[np.int8],
     mask: NDArray[np.bool_],
     total: NDArray[np.int64],
     context: Context,
@@ -385,6 +443,7 @@ def _pixels(
         "flags": bits,
         "good": good,
         "fit_type": pl.Series(kinds).set(pl.Series(mask), None),
+        "fixed_fit_type": pl.Series(fixed).set(pl.Series(mask), None),
     }
     names = list(fits.equation.reported)
     aliases = {"E0": "position", "s": "width"}

@@ -151,7 +151,7 @@ def _noisy(evidence: Evidence, fits: PixelFits) -> NDArray[np.bool_]:
 
 def is_good(bits: NDArray[np.uint32]) -> NDArray[np.bool_]:
     """Return which pixels count in means: nothing is wrong with them but what does not spoil a fit."""
-    return (bits & np.uint32(~_HARMLESS & 0xFFFFFFFF)) == 0
+    return np.asarray((bits & np.uint32(~_HARMLESS & 0xFFFFFFFF)) == 0)
 
 
 def fit_type(bits: NDArray[np.uint32], fits: PixelFits) -> NDArray[np.int8]:

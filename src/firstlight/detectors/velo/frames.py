@@ -431,14 +431,15 @@ def read_frame(
     InputError
         If it cannot be read; says why, with line and column.
     """
-    frames, (record,) = read_frames([path], 1, shape=shape, largest=largest)
+    frame = np.zeros(shape, dtype=np.uint8)
+    record = _read(os.fspath(path), frame, largest, with_digest=False)
     if record.status != "read":
         what = f"no frame ({record.status}): {record.reason}"
         raise InputError(what, where=path)
-    return frames.reshape(shape)
+    return frame
 
 
-def _read(path: str, values: NDArray[np.uint8], largest: int) -> FrameRecord:
+def _read(path: str, values: NDArray[np.uint8], largest: int, *, with_digest: bool = True) -> FrameRecord:
     """Read one file into `values`, of shape (n_rows, n_columns)."""
     from firstlight.detectors.velo.frame_kernels import READ, parse_frame
 
@@ -451,7 +452,7 @@ def _read(path: str, values: NDArray[np.uint8], largest: int) -> FrameRecord:
         return FrameRecord("unreadable", error.strerror or type(error).__name__)
     if not content:
         return FrameRecord("empty file", "the file has no bytes")
-    digest = hashlib.sha256(content).hexdigest()[:24]
+    digest = hashlib.sha256(content).hexdigest()[:24] if with_digest else ""
     text = np.frombuffer(content, dtype=np.uint8)
     if content.startswith(b"\xef\xbb\xbf"):
         text = text[3:]

@@ -169,7 +169,7 @@ def write_flux(products: Mapping[str, Any], context: Context, folder: Path, nami
     scan = f"{head}_{thresholds[0]}-{thresholds[-1]}-step{step}.csv"
     for name, column in (("FluxperASIC", 0), ("UncertaintyFluxperASIC", 1)):
         path = folder / f"{name}_{scan}"
-        write_text(path, "".join(f"{row[column]:.9g}\n" for row in rows))
+        write_text(path, "".join(f"{float(row[column])!r}\n" for row in rows))
         written.append(path)
     return written
 
@@ -192,9 +192,10 @@ def write_parameters(
         for letter, content in (("", values), ("u", errors)):
             path = folder / f"{letter}{name}matrix_{naming.tail}.csv"
             written.append(write_matrix(path, _of_group(content, naming, legacy_rows)))
-    kinds = table["fit_type"].cast(pl.Float64).fill_null(np.nan).to_numpy()
-    path = folder / f"Fittypematrix_{naming.tail}.csv"
-    written.append(write_matrix(path, _of_group(kinds, naming, legacy_rows)))
+    for name, column in (("Fittypematrix", "fit_type"), ("Fixedfittypematrix", "fixed_fit_type")):
+        kinds = table[column].cast(pl.Float64).fill_null(np.nan).to_numpy()
+        path = folder / f"{name}_{naming.tail}.csv"
+        written.append(write_matrix(path, _of_group(kinds, naming, legacy_rows)))
     return written
 
 

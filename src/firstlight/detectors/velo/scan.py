@@ -276,14 +276,14 @@ def _with_dark(frames: pl.DataFrame) -> pl.DataFrame:
 
     if not (frames["status"] == "empty").any():
         return frames
-    below = None
+    below: float | None = None
     dark = []
     for (threshold,), own in frames.sort("threshold").group_by("threshold", maintain_order=True):
         good, empty = (own.filter(pl.col("status") == status) for status in ("good", "empty"))
         if good.height:
-            below = good["total"].sum() / good["shutter_time"].sum()
+            below = float(good["total"].sum() / good["shutter_time"].to_numpy().sum())
         elif empty.height and below is not None:
-            expected = below * float(empty["shutter_time"].max())  # type: ignore[arg-type]
+            expected = below * float(empty["shutter_time"].to_numpy().max())
             if plausibly_empty(empty["total"].to_list(), expected):
                 dark.append(threshold)
     now = (pl.col("status") == "empty") & pl.col("threshold").is_in(dark)
