@@ -25,7 +25,7 @@ __all__ = [
     "Attempt", "Settings", "available_threads", "bounds_of", "evaluator", "expected_counts", "run_blocks", "unit_powers",
 ]  # fmt: skip
 
-_BLOCK = 512
+_BLOCK = 2048
 _ESTIMATORS = {"poisson": 0, "binomial": 1, "gaussian": 2, "unweighted": 2}
 
 

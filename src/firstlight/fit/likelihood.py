@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numba
 
+from firstlight.fit.logarithm import logarithm
 from firstlight.fit.prototypes import quiet_kernel
 
 if TYPE_CHECKING:
@@ -86,18 +87,24 @@ def _poisson_linear(
     return linear, negative
 
 
+@_summing
+def _poisson_logarithms(value: FloatArray, counts: FloatArray, more: FloatArray) -> float:
+    total = 0.0
+    for k in range(value.size):
+        # without counts the term is 0 whatever the logarithm
+        ratio = value[k] * more[k]
+        total += counts[k] * logarithm(max(_TINY, ratio))
+    return total
+
+
 @quiet_kernel
 def _poisson(
     value: FloatArray, counts: FloatArray, exposure: FloatArray, more: FloatArray, rate: float
 ) -> float:
     linear, negative = _poisson_linear(value, counts, exposure, -_FLOOR * rate)
-    if negative > 0:
+    if negative > 0 or not math.isfinite(linear):
         return math.inf
-    logarithms = 0.0
-    for k in range(value.size):
-        if counts[k] > 0:
-            logarithms += counts[k] * math.log(max(value[k] * more[k], _TINY))
-    result: float = 2.0 * (linear - logarithms)
+    result: float = 2.0 * (linear - _poisson_logarithms(value, counts, more))
     return result
 
 

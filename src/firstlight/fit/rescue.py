@@ -34,6 +34,7 @@ __all__ = ["MOST_SINGLE_FITS", "climb", "summed_curve"]
 log = logging.getLogger("firstlight")
 
 MOST_SINGLE_FITS = 200
+_TYPICAL = 4000
 _SAME = 1e-3  # deviances closer than that are the same minimum
 _ORDER = np.array([0, 1, 3, 2, 5, 4])  # of preference between statuses
 _CONVERGED = (Status.ok, Status.at_bound, Status.not_constrained)
@@ -59,7 +60,8 @@ def climb(model: Model, data: FitData, attempt: Attempt, rung: NDArray[np.uint8]
         return
     found = _global_values(model, data, attempt, quiet)
     if found is not None:
-        starts = _scaled(model, data, attempt, found)
+        starts = np.full((data.n_channels, len(model)), np.nan)
+        starts[again] = _scaled(model, data.select(again), attempt.total[again], found)
         _from_global_start(model, data, attempt, rung, quiet, again, starts)
         again = again[attempt.status[again] == Status.not_constrained]
         _reduced(model, data, attempt, rung, quiet, again, starts)
@@ -128,6 +130,8 @@ def _global_values(model: Model, data: FitData, attempt: Attempt, settings: Sett
     # one channel that counts as much as many others would be the sum
     typical = np.median(np.abs(attempt.total[pool]))
     pool = pool[np.abs(attempt.total[pool]) <= 20 * typical]
+    # some thousands of channels tell what a typical one is
+    pool = pool[:: max(pool.size // _TYPICAL, 1)]
     result = None
     if pool.size > 1:
         summed = summed_curve(data, pool)
@@ -147,7 +151,7 @@ def _global_values(model: Model, data: FitData, attempt: Attempt, settings: Sett
     return result
 
 
-def _scaled(model: Model, data: FitData, attempt: Attempt, found: FloatArray) -> FloatArray:
+def _scaled(model: Model, data: FitData, total: FloatArray, found: FloatArray) -> FloatArray:
     """Return global values for each channel: parameters that are rates follow the rate of the channel.
 
     Shape (n_channels, n_parameters).
@@ -159,7 +163,7 @@ def _scaled(model: Model, data: FitData, attempt: Attempt, found: FloatArray) ->
     expected = expected_counts(model, data, starts)
     reference = np.sum(np.where(_used(data), expected, 0.0), axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
-        ratio = attempt.total / reference
+        ratio = total / reference
     ratio = np.where(np.isfinite(ratio) & (ratio > 0), ratio, 1.0)
     return np.asarray(starts * ratio[:, None] ** powers)
 

@@ -73,7 +73,7 @@ def test_pulls(closure, name):
 
 
 def test_correlations_are_those_of_the_pulls(closure):
-    chip, use, fits = closure
+    _, use, fits = closure
     use = use & (fits.status == 0)
     spread = np.sqrt(np.einsum("nii->ni", fits.covariance[use]))
     told = (fits.covariance[use] / (spread[:, :, None] * spread[:, None, :])).mean(axis=0)

@@ -320,6 +320,15 @@ def _best_curve(names: list[str], result: FitResult) -> NDArray[np.float64]:
         return np.asarray(expected / exposure)
 
 
+def summed_equation(parameters: FitParameters) -> Equation:
+    """Return the equation of sums of pixels: that of a pixel, where it is a physical one with a constant rate.
+
+    Forty noisy pixels among 65,536 would draw the position of the sum by several DAC.
+    """
+    physical = {"physical", "physical_background", "two_line"}
+    return equation("physical_background" if parameters.model in physical else parameters.model)
+
+
 def fit_selections(
     counts: NDArray[np.int64],
     n_pixels: NDArray[np.int64],
@@ -348,7 +357,7 @@ def fit_selections(
     result : FitResult
         The fit.
     """
-    wanted = equation(parameters.model if parameters.model != "two_line" else "physical")
+    wanted = summed_equation(parameters)
     exposure = live_time[None, :] * np.maximum(n_pixels, 1)[:, None]
     result = _fit(counts, thresholds, exposure, wanted, parameters)
     values, errors = wanted.report(result.values, result.covariance)
@@ -474,7 +483,7 @@ def _selections(
 ) -> Table:
     from firstlight.fit import Status
 
-    wanted = equation(parameters.model if parameters.model != "two_line" else "physical")
+    wanted = summed_equation(parameters)
     units = _units(wanted)
     rows = []
     for index, name in enumerate(names):

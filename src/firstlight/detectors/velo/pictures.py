@@ -335,12 +335,16 @@ def summary_of(file: Path) -> pl.DataFrame:
     rows = read_collection(file)
     frame = pl.DataFrame(
         {
-            "dataset": [f"{row['Results']} {row['label']} ({row['baseline']})" for row in rows],
+            "dataset": [_short(row) for row in rows],
             "label": [row["label"] for row in rows],
             **{new: [_float(row.get(old)) for row in rows] for old, new in names.items()},
         }
     )
     return frame.filter(pl.col("gain_mean").is_not_nan())
+
+
+def _short(row: Mapping[str, str]) -> str:
+    return row["Results"] + (", baseline before" if row["baseline"] == "before" else "")
 
 
 def _float(text: str | None) -> float:
@@ -360,5 +364,5 @@ def _energy(results: pl.DataFrame) -> Canvas:
     errors = results["target_spread"].to_numpy() / np.sqrt(np.maximum(results["n_good"].to_numpy(), 1))
     return draw_energy(
         pairs * parameters.energy_per_pair, results["target_mean"].to_numpy(), errors,
-        pair_energy=parameters.energy_per_pair, names=results["dataset"].to_list(), labels=results["label"].to_list(),
+        pair_energy=parameters.energy_per_pair, labels=results["label"].to_list(),
     )  # fmt: skip

@@ -113,7 +113,8 @@ def _draw_main(ax: Axes, curve: Curve, log: bool) -> None:
         ax.set_ylim(top=1.2 * float(np.nanmax(curve.rate)) or 1.0)
     if curve.electrons is not None:
         gain, baseline = curve.electrons
-        add_top_axis(ax, gain, baseline, f"electrons (K {gain:.2f} e⁻/DAC, baseline {baseline:.1f} DAC)")
+        where = f", baseline {baseline:.1f} DAC" if baseline else ""
+        add_top_axis(ax, gain, baseline, f"electrons (K {gain:.2f} e⁻/DAC{where})")
 
 
 def _draw_panel(ax: Axes, curve: Curve, name: str) -> None:
