@@ -285,7 +285,7 @@ def test_numeric_derivatives_find_the_same_minimum():
 
 @pytest.mark.parametrize("rescue", [False, True])
 def test_threads_do_not_change_a_bit(rescue):
-    x, counts, _ = simulate_edges(31, 1700, 4)
+    x, counts, _ = simulate_edges(31, 5000, 4)
     results = [fit_many(counts, x, "erfc_threshold", rescue=rescue, threads=n) for n in (1, 2, 3)]
     assert_same_bits(results[0], results[1])
     assert_same_bits(results[0], results[2])
