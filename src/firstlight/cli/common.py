@@ -212,7 +212,8 @@ def tell(run: Run, *, as_json: bool, quiet: bool, fail_on: str | None) -> None:
                 f"\n  {check['verdict']}: {check['subject'] or check['name']}: {check['rule']}"
                 for check in failed[:20]
             )
-            what = f"{len(failed)} checks failed (--fail-on {fail_on}):{lines}"
+            checks = "1 check" if len(failed) == 1 else f"{len(failed)} checks"
+            what = f"{checks} failed (--fail-on {fail_on}):{lines}"
             raise CheckFailedError(what)
 
 

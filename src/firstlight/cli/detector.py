@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,11 @@ from firstlight.cli.common import Group, run_options, values_from
 from firstlight.errors import UsageError
 
 __all__ = ["detector_group"]
+
+
+def _arguments(make: Any) -> str:
+    """Return what a simulator says of itself."""
+    return inspect.cleandoc(make.__doc__ or "").split("Returns\n")[0].rstrip()
 
 
 def detector_group(name: str) -> click.Group:
@@ -47,13 +53,33 @@ def detector_group(name: str) -> click.Group:
         "--output", "-o", type=click.Path(path_type=Path), default=f"{name}-simulated", show_default=True
     )
     @click.option("--seed", type=int, default=1, show_default=True)
+    @click.option(
+        "--set",
+        "settings",
+        multiple=True,
+        metavar="KEY=VALUE",
+        help="An argument of the simulator, values as in TOML; --set help lists them.",
+    )
     @click.option("--quiet", "-q", is_flag=True, help="Do not name the files.")
-    def simulate(output: Path, seed: int, quiet: bool) -> None:
+    def simulate(output: Path, seed: int, settings: tuple[str, ...], quiet: bool) -> None:
         """Write raw files with known truth."""
         if detector.simulate is None:
             what = f"the detector {name} has no simulator"
             raise UsageError(what)
-        for path in detector.load("simulate")(output, seed=seed):
+        make = detector.load("simulate")
+        if settings == ("help",):
+            click.echo(_arguments(make))
+            return
+        values = values_from(None, settings)
+        try:
+            made = make(output, seed=seed, **values)
+        except TypeError as error:
+            if "keyword argument" not in str(error):
+                raise
+            known = list(inspect.signature(make).parameters)[2:]
+            what = f"--set: {error}"
+            raise UsageError(what, known=known, hint="--set help") from error
+        for path in made:
             if not quiet:
                 click.echo(path)
 

@@ -128,6 +128,8 @@ def find_files(
         wanted = " or ".join(f"*{suffix}" for suffix in suffixes) or "any file"
         if pattern:
             wanted += f" named {pattern}"
+        if claims is not None:
+            wanted += ", or a folder that a detector takes whole,"
         what = f"no file found ({wanted} was looked for)"
         raise InputError(what, where=", ".join(str(path) for path in given))
     # one file under two spellings is one file

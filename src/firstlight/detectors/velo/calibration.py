@@ -222,6 +222,8 @@ def run(
     low, high = parameters.target_range
     with np.errstate(invalid="ignore"):
         inside = (found["target"] > low) & (found["target"] < high) & (found["gain"] < parameters.gain_limit)
+        # a target that is not known to a half says nothing; least squares of the original's kind have some
+        inside &= found["target_error"] < 0.5 * found["target"]
     good = fitted.array("good") & inside
     columns = {
         "channel": fitted.array("channel"), "row": fitted.array("row"), "column": fitted.array("column"),
@@ -264,7 +266,7 @@ def _aligned(
         if total.sum() < 100 or looked_at.sum() < 8:
             continue
         distance, total, exposure = distance[looked_at], total[looked_at], exposure[looked_at]
-        result = fit_many(total, distance.astype(float), "photopeak", exposure=exposure)
+        result = fit_many(total, distance.astype(float), "photopeak_background", exposure=exposure)
         scale = np.sqrt(max(result.deviance[0] / max(result.ndf[0], 1), 1.0))
         results[name] = {
             "target": float(result.value("position")[0]),

@@ -239,9 +239,9 @@ def _baseline(products: Mapping[str, Any]) -> list[Check]:
         return [Check("baseline", "ok", 0.0, _BASELINE, rule, details=details)]
     if row["bias"] is not None:
         relative = abs(row["bias"]) / target if target else _NAN
-        rule = f"{row['rule']}: {_bias_text(row, target)}"
+        rule = _bias_text(row, target)
         verdict: Verdict = "ok" if relative < _BASELINE else "bad"
-        hint = ("--baseline-rule control uses what was measured",)
+        hint = ("baseline.choice = control uses what was measured",)
         return [Check("baseline", verdict, relative, _BASELINE, rule, details=hint)]
     known = row["rule"] in {"legacy16", "predicted"}
     rule = (

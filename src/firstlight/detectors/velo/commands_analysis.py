@@ -128,10 +128,30 @@ def _say(stage: str, dataset: Dataset, run: Run, written: Sequence[Path]) -> Non
     folders = sorted({path.parent for path in written})
     for folder in folders:
         names = [path.name for path in written if path.parent == folder]
-        click.echo(f"  {len(names)} files in {folder}: {names[0]}" + (" ..." if len(names) > 1 else ""))
+        files = "1 file" if len(names) == 1 else f"{len(names)} files"
+        click.echo(f"  {files} in {folder}: {names[0]}" + (" ..." if len(names) > 1 else ""))
     report = run.folder / "report" / "index.html"
     if report.exists():
         click.echo(f"  report: {report}")
+
+
+def _kept(folder: Path, stage: str, changes: dict[str, Any]) -> dict[str, Any]:
+    """Return the changes that options of this stage ask for, over those of the fitter before it."""
+    from firstlight.run.store import open_run
+
+    if stage == "fitter" or not (folder / "run.json").is_file():
+        return changes
+    return {**open_run(folder).record.get("choices", {}), **changes}
+
+
+def _keep(run: Run, changes: dict[str, Any], stage: str) -> None:
+    """Write down what the fitter was asked for: what follows from its files goes with it."""
+    from firstlight.files import locked
+
+    if stage == "fitter":
+        with locked(run.folder):
+            run.record["choices"] = changes
+            run.save()
 
 
 def _one(stage: str, dataset: Dataset, options: dict[str, Any]) -> tuple[Run, list[Path]]:
@@ -152,7 +172,12 @@ def _one(stage: str, dataset: Dataset, options: dict[str, Any]) -> tuple[Run, li
     names = [step.name for step in CHAIN]
     last = max(names.index(name) for name in (_STAGES[stage], *(done & set(names))))
     chain = CHAIN[: last + 1]
-    configuration = dataset.configuration(_changes(dataset, options), steps={step.name for step in chain})
+    changes = _kept(folder, stage, _changes(dataset, options))
+    earlier = changes.pop("written", None)
+    baseline = options.get("baseline") or earlier or dataset.fit.baseline
+    if baseline != dataset.fit.baseline:
+        changes.setdefault("fit", {})["baseline"] = baseline
+    configuration = dataset.configuration(changes, steps={step.name for step in chain})
     partial = replace(detector, chain=chain, exports=None)
     plots = stage == "matrices" and not options["no_plots"]
     settings = Settings(
@@ -165,7 +190,9 @@ def _one(stage: str, dataset: Dataset, options: dict[str, Any]) -> tuple[Run, li
     run = process(partial, [dataset.require_data()], folder, configuration, settings, where=dataset.where)
     products, context = Products(run), context_of(run, detector)
     separation = options["separation"] or dataset.selection.separation
-    before = (options.get("baseline") or dataset.fit.baseline) == "before"
+    before = baseline == "before"
+    if stage != "flux":
+        _keep(run, {**_changes(dataset, options), "written": baseline}, stage)
     naming = legacy.naming_of(products, context, separation=separation, before=before)
     if dataset.label:
         naming = replace(naming, label=dataset.label)

@@ -27,7 +27,6 @@ __all__ = ["PARAMETERS", "plot"]
 PARAMETERS = {
     "E0": "E0", "f": "f", "s": "sigma", "target": "target", "Fittype": "Fittype", "totalflux": "totalflux",
     "K": "K", "A": "A", "N": "N", "C": "C", "sigma": "sigma", "p-value": "p-value", "saturated": "saturated",
-    "flags": "flags",
 }  # fmt: skip
 _SIDE_BY_SIDE = ("E0", "N", "C", "sigma", "target", "K")
 _OPTIONS = ("None", "discrepancy", "QQ", "summary")
@@ -181,6 +180,9 @@ def plot(**options: Any) -> None:
     found = _datasets(asked)
     progress = progress_from(options)
     pictures = list(_pictures(found, asked))
+    if not pictures:
+        what = "nothing is left to draw"
+        raise UsageError(what, hint="--pixel, --area, or without --no-asic")
     with progress.bar("drawing", len(pictures), "pictures") as advance:
         for path, draw in pictures:
             _save(path.with_suffix(".pdf" if options["pdf"] else ".png"), draw)

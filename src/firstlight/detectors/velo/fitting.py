@@ -156,13 +156,14 @@ class PixelFits:
 
     def value(self, name: str) -> NDArray[np.float64]:
         """Return a reported parameter of all pixels; the position and the width under the author's names too."""
-        return self.values[:, self._index(name)]
+        return self.values[:, self.index(name)]
 
     def error(self, name: str) -> NDArray[np.float64]:
         """Return the standard errors of a reported parameter; NaN where the data do not tell it."""
-        return self.errors[:, self._index(name)]
+        return self.errors[:, self.index(name)]
 
-    def _index(self, name: str) -> int:
+    def index(self, name: str) -> int:
+        """Return the place of a reported parameter, the position and the width under the author's names too."""
         names = list(self.equation.reported)
         alias = {"position": "E0", "width": "s"}.get(name, name)
         return names.index(name if name in names else alias)
@@ -200,7 +201,7 @@ def fit_pixels(
     wanted = equation(parameters.model)
     channels = np.flatnonzero(use)
     shift = None
-    if wanted.name == "two_line":
+    if wanted.name == "two_line" or parameters.baseline == "before":
         if baseline is None:
             baseline = np.full(N_PIXELS, np.nan)
         channels = channels[np.isfinite(baseline[channels])]
@@ -208,7 +209,7 @@ def fit_pixels(
     own = np.ascontiguousarray(counts.T[channels])
     whole = PixelFits.empty(wanted)
     if parameters.estimator == "legacy":
-        old = fit_as_original(own, thresholds, live_time, wanted, parameters)
+        old = fit_as_original(own, thresholds, live_time, wanted, parameters, shift)
         whole.values[channels], whole.errors[channels] = old.values, old.errors
         whole.deviance[channels], whole.p_value[channels] = old.chi2, old.p_value
         whole.ndf[channels], whole.iterations[channels] = old.ndf, old.iterations
@@ -218,7 +219,7 @@ def fit_pixels(
     values, errors = wanted.report(result.values, result.covariance)
     if shift is not None:
         # the position is told as a threshold, as it is for every other equation
-        values[:, wanted.reported.index("position")] += shift
+        values[:, whole.index("position")] += shift
     whole.values[channels], whole.errors[channels] = values, errors
     whole.covariance[channels] = result.covariance
     whole.deviance[channels], whole.p_value[channels] = result.deviance, result.p_value
@@ -246,8 +247,9 @@ def _fit(
             np.stack([energy / energy[0], weight / weight.sum()], axis=1).ravel().tolist()
         )
     start = None
-    if parameters.start:
-        start = wanted.starts(parameters.start)
+    given = parameters.start if shift is None else parameters.start_baseline
+    if given:
+        start = wanted.starts(given)
     elif model.start is None:
         # forms of the original have no start of their own; the physical one is close to all of them
         near = fit_many(counts, thresholds, "photopeak", exposure=live_time, shift=shift).values

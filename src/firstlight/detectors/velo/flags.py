@@ -98,7 +98,7 @@ def judge(evidence: Evidence, fits: PixelFits, parameters: FitParameters) -> NDA
         Flag.NOISY: _noisy(evidence, fits),
         Flag.SATURATED: evidence.n_saturated > 0,
         Flag.EDGE_OUTSIDE_SCAN: fitted & outside,
-        Flag.AT_BOUND: status == Status.at_bound,
+        Flag.AT_BOUND: (status == Status.at_bound) & ~_only_background(fits),
         Flag.NOT_CONVERGED: fitted & (unconverged | ~_told(fits)),
         Flag.POOR_FIT: fitted & (fits.p_value < parameters.significance),
         Flag.LOW_STATISTICS: ~fitted & (total < parameters.minimum_counts),
@@ -114,6 +114,13 @@ def judge(evidence: Evidence, fits: PixelFits, parameters: FitParameters) -> NDA
 def _told(fits: PixelFits) -> NDArray[np.bool_]:
     """Return pixels whose position and width have errors: only an amplitude may end on its bound."""
     return np.isfinite(fits.error("position")) & np.isfinite(fits.error("width"))
+
+
+def _only_background(fits: PixelFits) -> NDArray[np.bool_]:
+    """Return pixels of which every parameter but the background has an error: a background of 0 draws no other."""
+    names = list(fits.equation.reported)
+    others = [index for index, name in enumerate(names) if name != "background"]
+    return np.asarray(np.isfinite(fits.errors[:, others]).all(axis=1) & ("background" in names))
 
 
 def _dead(total: NDArray[np.int64], masked: NDArray[np.bool_]) -> NDArray[np.bool_]:

@@ -185,6 +185,10 @@ def write_parameters(
     table = products["fit/pixels"].frame
     legacy_rows = _legacy_rows(context)
     written = []
+    if naming.before:
+        # of a fit with the baseline taken off after it: its positions are not those of this fit
+        for letter in ("", "u"):
+            (folder / f"{letter}E0matrix_{naming.tail}.csv").unlink(missing_ok=True)
     for name, (values, errors) in _parameters(products, context).items():
         if naming.before and name == "E0":
             name = "target"
@@ -261,7 +265,7 @@ def _selection(naming: Naming, suffix: str) -> str:
 def _curve_text(products: Mapping[str, Any], naming: Naming, suffix: str) -> str:
     name = _selection(naming, suffix)
     rows = products["fit/selections"].frame.filter(pl.col("selection") == name)
-    back = {"position": "E0", "width": "s"}
+    back = {"position": "E0", "width": "s", "step": "N", "slope": "C"}
     lines = [
         f"{back.get(row['parameter'], row['parameter'])},{_number(row['value'])},{_number(row['uncertainty'])}\n"
         for row in rows.iter_rows(named=True)

@@ -61,6 +61,7 @@ def fit_as_original(
     live_time: NDArray[np.float64],
     wanted: Equation,
     parameters: FitParameters,
+    shift: NDArray[np.float64] | None = None,
 ) -> LegacyFits:
     """Fit curves by least squares with errors sqrt(n), zeros at both ends cut off.
 
@@ -74,6 +75,9 @@ def fit_as_original(
         Which equation.
     parameters : FitParameters
         Start values, and the share of zeros at which a pixel is cut.
+    shift : ndarray, shape (n_curves,), optional
+        Baseline that is taken off the thresholds [DAC]; start values are then those of the target. Positions are
+        returned as thresholds all the same.
 
     Returns
     -------
@@ -86,7 +90,11 @@ def fit_as_original(
     live = live_time > 0
     counts, thresholds, live_time = counts[:, live], thresholds[live], live_time[live]
     n_curves, n_parameters = counts.shape[0], len(wanted.reported)
-    start = np.asarray(parameters.start or _usual_start(wanted, counts, thresholds, live_time), dtype=float)
+    given = parameters.start if shift is None else parameters.start_baseline
+    start = np.asarray(given or _usual_start(wanted, counts, thresholds, live_time), dtype=float)
+    if shift is not None and not given:
+        start[-1] -= np.median(shift)
+    zero = np.zeros(n_curves) if shift is None else shift
     values = np.full((n_curves, n_parameters), np.nan)
     errors = np.full((n_curves, n_parameters), np.nan)
     chi2 = np.full(n_curves, np.nan)
@@ -107,10 +115,11 @@ def fit_as_original(
         else:
             rate = counts[index, cut] / live_time[cut]
             error = np.sqrt(counts[index, cut]) / live_time[cut]
-            residual = _residual(wanted, thresholds[cut], rate, error)
+            residual = _residual(wanted, thresholds[cut] - zero[index], rate, error)
             found = _least_squares(residual, start)
             values[index], errors[index], chi2[index], calls[index], converged = found
             status[index] = Status.ok if converged else Status.max_iter
+    values[:, -1] += zero
     p_value = distribution.sf(chi2, np.maximum(ndf, 1))
     return LegacyFits(values, errors, chi2, p_value, ndf, calls, status)
 

@@ -203,9 +203,22 @@ def fluxes(scene: Scene, asked: Asked, label: str, about: str) -> dict[str, Draw
     if options["area"] is not None:
         row, column, radius = options["area"]
         place = f"ind_pixel_plots/flux_vs_thr_{row}x{column}_r{radius:g}_{tail}"
-        curve = partial(curves.curve_of_area, scene, row, column, radius)
+        curve = partial(_area, scene, row, column, radius, before)
         found[place] = partial(_draw_curve, curve, panels)
     return found
+
+
+def _area(scene: Scene, row: int, column: int, radius: float, before: bool) -> Curve:
+    from firstlight.detectors.velo.views.curves import curve_of_area
+
+    curve = curve_of_area(scene, row, column, radius)
+    baseline = scene.image("baseline/pixels", "baseline")
+    if not before or baseline is None:
+        return curve
+    y, x = np.indices(baseline.shape)
+    near = (y - row) ** 2 + (x - column) ** 2 <= radius**2
+    # the curves of the pixels are added as they are, and the sum is shifted by their mean baseline
+    return curve.from_baseline(float(np.nanmean(baseline[near])))
 
 
 def _pixel(scene: Scene, row: int, column: int, before: bool) -> Curve:

@@ -119,7 +119,7 @@ def _draw_noise(scene: Scene) -> Canvas:
 
 def _result(scene: Scene) -> Iterator[Figure]:
     gain, target = scene.quantity("K"), scene.quantity("target")
-    if gain is None or target is None:
+    if gain is None or target is None or not np.isfinite(gain).any():
         return
     selection = partial(scene.selection, "calibration/selections")
     parts = {
@@ -358,7 +358,7 @@ def _quality(scene: Scene) -> Iterator[Figure]:
         yield from _parameters(scene)
     yield from filter(None, (discrepancy_figure(scene, key) for key in ("target", "K")))
     gain, target = scene.quantity("K"), scene.quantity("target")
-    if gain is None or target is None:
+    if gain is None or target is None or not np.isfinite(gain).any():
         return
     good = np.isfinite(gain) if scene.good is None else scene.good
     values = {"target": np.where(good, target, np.nan), "K": np.where(good, gain, np.nan)}
