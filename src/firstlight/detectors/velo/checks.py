@@ -59,10 +59,14 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
             rows += [
                 {
                     "label": "target, mean of good pixels",
-                    "value": f"{own['target_mean']:.3f} ± {own['target_mean_error']:.3f}",
-                    "unit": f"DAC (spread {own['target_spread']:.2f})",
+                    "value": round(own["target_mean"], 3),
+                    "unit": f"± {own['target_mean_error']:.3f} DAC (spread {own['target_spread']:.2f})",
                 },
-                {"label": "gain K, mean of good pixels", "value": _budget(own), "unit": "e-/DAC"},
+                {
+                    "label": "gain K, mean of good pixels",
+                    "value": round(own["gain_mean"], 3),
+                    "unit": _budget(own),
+                },
                 {
                     "label": "gain K, spread of pixels",
                     "value": round(own["gain_spread"], 3),
@@ -81,8 +85,8 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
 
 def _budget(own: Mapping[str, Any]) -> str:
     return (
-        f"{own['gain_mean']:.3f} ± {own['gain_statistical']:.3f} (statistical) ± {own['gain_baseline']:.3f} "
-        f"(baseline) ± {own['gain_common']:.2f} (common)"
+        f"± {own['gain_statistical']:.3f} (statistical) ± {own['gain_baseline']:.3f} (baseline) "
+        f"± {own['gain_common']:.2f} (common) e-/DAC"
     )
 
 
@@ -168,7 +172,7 @@ def _pixels(pixels: pl.DataFrame) -> list[Check]:
         verdict: Verdict = "ok" if bad.is_empty() else "warn" if bad.height < limit * total else "bad"
         name = f"{str(flag.name).lower().replace('_', ' ')} pixels"
         rule = f"{bad.height} of {used.height} pixels: {DESCRIPTIONS[flag]}"
-        details = tuple(f"{row},{column}" for row, column in bad.select("row", "column").head(60).rows())
+        details = tuple(f"{row}x{column}" for row, column in bad.select("row", "column").head(60).rows())
         found.append(Check(name, verdict, bad.height, limit * total, rule, details=details))
     fitted = used.filter(pl.col("status").is_not_null())
     if fitted.is_empty():
@@ -181,7 +185,7 @@ def _pixels(pixels: pl.DataFrame) -> list[Check]:
         return [*found, Check("convergence", "no-statistics", 0, _CONVERGED, rule)]
     unconverged = clean.filter((pl.col("flags") & int(Flag.NOT_CONVERGED)) > 0)
     share = 1 - unconverged.height / max(clean.height, 1)
-    details = tuple(f"{row},{column}" for row, column in unconverged.select("row", "column").head(60).rows())
+    details = tuple(f"{row}x{column}" for row, column in unconverged.select("row", "column").head(60).rows())
     rule = (
         f"{share:.3%} of {clean.height} pixels with {_MANY} hits or more, neither dead nor noisy, converged"
     )
