@@ -58,7 +58,9 @@ def loop_of_scipy(counts, x, exposure, starts, number):
             except (RuntimeError, TypeError):
                 failed += 1
     took = time.perf_counter() - start
-    print(f"      scipy.optimize.curve_fit: {number / took:,.0f} fits/s on one core, {failed} of {number} failed")
+    print(
+        f"      scipy.optimize.curve_fit: {number / took:,.0f} fits/s on one core, {failed} of {number} failed"
+    )
     return number / took
 
 

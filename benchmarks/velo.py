@@ -74,7 +74,9 @@ def command(folder, *options):
 def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
-    parser.add_argument("--keep", type=Path, help="folder for the simulated scan (1.6 GB), used again if it is there")
+    parser.add_argument(
+        "--keep", type=Path, help="folder for the simulated scan (1.6 GB), used again if it is there"
+    )
     options = parser.parse_args()
     from firstlight.detectors.velo.frames import read_frame, read_frames
     from firstlight.detectors.velo.simulate import simulate
@@ -89,7 +91,9 @@ def main():
         read_frame(frames[0])
         ratios = []
         for _ in range(options.runs):
-            theirs = once(lambda: [np.loadtxt(path, delimiter=",", dtype=np.uint8) for path in frames[:60]]) / 60
+            theirs = (
+                once(lambda: [np.loadtxt(path, delimiter=",", dtype=np.uint8) for path in frames[:60]]) / 60
+            )
             ours = once(lambda: [read_frame(path) for path in frames]) / len(frames)
             ratios.append(theirs / ours)
         print(f"one frame: {1e3 * ours:.3f} ms, numpy.loadtxt {1e3 * theirs:.3f} ms")

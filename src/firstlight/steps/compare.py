@@ -26,7 +26,7 @@ __all__ = ["CompareParameters", "Comparison", "compare_counts"]
 
 
 class CompareParameters(StrictModel):
-    """Limits of `compare_counts`.
+    """Limits of `compare_counts`, then those of `compare_constants.compare_column`.
 
     Attributes
     ----------
@@ -43,6 +43,19 @@ class CompareParameters(StrictModel):
         A group is flagged if its scale differs from that of the whole by more than this fraction ...
     scale_pull_limit : float
         ... and by more than so many standard deviations, with the spread of the groups in it.
+    constant_pull_limit : float
+        A constant of a channel has changed beyond so many errors and as many standard deviations of the
+        differences.
+    changed_limit : float
+        Fraction of the channels that may have changed.
+    shift_limit : float
+        The mean of a constant is shifted if it differs by more than this fraction ...
+    shift_pull_limit : float
+        ... and by more than so many standard deviations.
+    lost_limit : float
+        Fraction of the channels with a value in the reference that may have none now, over as many as are new ...
+    lost_pull_limit : float
+        ... and over so many standard deviations of the number that come and go by chance.
     """
 
     minimum_expected: float = 10.0
@@ -51,6 +64,12 @@ class CompareParameters(StrictModel):
     minimum_excess: float = 50.0
     scale_limit: float = 0.15
     scale_pull_limit: float = 4.0
+    constant_pull_limit: float = 6.0
+    changed_limit: float = 0.001
+    shift_limit: float = 0.01
+    shift_pull_limit: float = 5.0
+    lost_limit: float = 0.01
+    lost_pull_limit: float = 5.0
 
 
 CHANNELS = TableSchema(

@@ -33,7 +33,7 @@ def scan():
 
 
 def test_same_fit_types_as_the_original(scan):
-    truth, thresholds, live_time, counts = scan
+    _, thresholds, live_time, counts = scan
     chosen = np.sort(np.random.default_rng(3).choice(N_PIXELS, 2000, replace=False))
     use = np.zeros(N_PIXELS, dtype=bool)
     use[chosen] = True
