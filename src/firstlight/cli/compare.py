@@ -35,8 +35,9 @@ __all__ = ["compare"]
 def compare(run: Path, reference: Path, output: Path, **options: Any) -> None:
     """Compare the channels of a run with those of a reference run.
 
-    RUN and REFERENCE are run directories of the same detector. Ratio and pull of every channel, with the
-    dispersion fitted, and the scale of every group are written as a run directory with a report.
+    RUN and REFERENCE are run directories of the same detector. Of counts: ratio and pull of every channel, with
+    the dispersion fitted, and the scale of every group. Of constants with errors: shift of the mean, channels and
+    regions that changed, channels that are lost or new. Written as a run directory with a report.
     """
     import sys
 

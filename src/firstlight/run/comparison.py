@@ -1,8 +1,8 @@
-"""A run held against a reference run, channel by channel."""
+"""A run held against a reference run, channel by channel: counts, and constants that have errors."""
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -11,22 +11,34 @@ from firstlight.detector import get_detector
 from firstlight.errors import InputError
 from firstlight.run import provenance
 from firstlight.run.chain import Settings
+from firstlight.run.comparison_constants import checks as constant_checks
+from firstlight.run.comparison_constants import compare_constants, places_of, regions_of, same_channels
+from firstlight.run.comparison_constants import summary as constant_summary
 from firstlight.run.finished import context_of
 from firstlight.run.store import Run
 from firstlight.steps.compare import CompareParameters, Comparison, compare_counts
+from firstlight.steps.compare_constants import channel_table, column_table, compare_regions, region_table
 from firstlight.steps.step import Check, Verdict, worst
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
     from pathlib import Path
 
     from numpy.typing import NDArray
 
     from firstlight.data.channels import ChannelMap
-    from firstlight.data.schema import Block
+    from firstlight.data.schema import Block, Table
 
 __all__ = ["aligned", "compare_runs"]
 
 COUNTS = "occupancy/counts"
+_PRODUCTS = (
+    "compare/channels",
+    "compare/groups",
+    "constants/columns",
+    "constants/channels",
+    "constants/regions",
+)
 
 
 def compare_runs(
@@ -36,15 +48,18 @@ def compare_runs(
     parameters: CompareParameters | None = None,
     settings: Settings | None = None,
 ) -> Run:
-    """Compare the counts of the channels of two runs, and write what comes out as a run directory.
+    """Compare counts and constants of the channels of two runs, and write what comes out as a run directory.
 
     Parameters
     ----------
     run, reference : Run
-        With the product ``occupancy/counts``. Channels are matched by group and position, so that two
-        versions of a channel map can be compared.
+        Of the same detector. Counts are compared where both have the product ``occupancy/counts``; channels are
+        matched by group and position, so that two versions of a channel map can be compared. Where both
+        have the same channels, every table with a row per channel is compared, column by column, where a
+        column has an error (``NAME_error`` or ``NAME_statistical``).
     output : Path
-        Run directory of the comparison.
+        Run directory of the comparison: ``compare/channels`` and ``compare/groups`` of counts,
+        ``constants/columns``, ``constants/regions`` and ``constants/channels`` of constants.
     parameters : CompareParameters, optional
         Limits.
     settings : Settings, optional
@@ -53,7 +68,7 @@ def compare_runs(
     Raises
     ------
     InputError
-        If one of the runs has no counts, or they are of different detectors.
+        If the runs have neither counts nor constants in common, or they are of different detectors.
     """
     settings = settings or Settings()
     parameters = parameters or CompareParameters()
@@ -62,30 +77,27 @@ def compare_runs(
         raise InputError(what, where=reference.folder)
     activity = provenance.activity(settings.command)
     detector = get_detector(run.record["detector"])
-    channels = context_of(run, detector).channels
-    before, unmatched = aligned(_counts(reference), context_of(reference, detector).channels, channels)
-    found = compare_counts(
-        _counts(run),
-        before,
-        channels.group_index,
-        channels.group_names,
-        channels.column("position"),
-        parameters,
-    )
+    channels, others = (context_of(part, detector).channels for part in (run, reference))
+    parts, notes = _parts(run, reference, channels, others, parameters)
+    plain = parameters.model_dump(mode="json")
     with Run.writing(output, detector.name) as result:
-        used = [str(part[COUNTS].provenance["key"]) for part in (run, reference)]
-        plain = parameters.model_dump(mode="json")
-        key = provenance.product_key("compare", 1, plain, used)
-        about = {
-            "key": key,
-            "wasGeneratedBy": "compare",
-            "version": 1,
-            "parameters": plain,
-            "used": [COUNTS, COUNTS],
-        }
-        result.put("compare/channels", found.channels, about)
-        result.put("compare/groups", found.groups, about)
-        checks = _checks(found, unmatched)
+        for name in _PRODUCTS:
+            # of an older comparison there
+            result.drop(name)
+        steps = {}
+        for part in parts:
+            keys = [str(own[name].provenance["key"]) for own in (run, reference) for name in part.used]
+            key = provenance.product_key(part.name, 1, plain, keys)
+            steps[part.name] = {
+                "version": 1,
+                "key": key,
+                "parameters": plain,
+                "products": list(part.products),
+            }
+            about = {"key": key, "wasGeneratedBy": part.name, "version": 1, "parameters": plain}
+            for name, product in part.products.items():
+                result.put(name, product, {**about, "used": list(part.used) * 2})
+        checks = [check for part in parts for check in part.checks]
         result.record.update(
             title=f"{detector.title}: comparison with a reference",
             activity=activity,
@@ -93,17 +105,17 @@ def compare_runs(
             channels=run.record["channels"],
             files=[],
             inputs=[
-                {"path": f"{label} {part.folder.name}", "status": "used", "digest": used[index], "reason": "", "notes": []}
-                for index, (label, part) in enumerate((("run", run), ("reference", reference)))
+                {"path": f"{label} {own.folder.name}", "status": "used", "digest": _digest(own, parts), "reason": "", "notes": []}
+                for label, own in (("run", run), ("reference", reference))
             ],
-            steps={"compare": {"version": 1, "key": key, "parameters": plain, "products": ["compare/channels", "compare/groups"]}},
+            steps=steps,
             checks=[check.to_dict() for check in checks],
             verdict=worst([check.verdict for check in checks]),
-            summary=_summary(found),
-            notes=[f"{unmatched} counts of the reference are in channels that the run does not have"] if unmatched else [],
+            summary=[entry for part in parts for entry in part.summary],
+            notes=[*notes, *(note for part in parts for note in part.notes)],
         )  # fmt: skip
         if settings.plots:
-            _draw(result, found, channels, settings)
+            _draw(result, parts, settings)
         activity["ended"] = provenance.now()
         result.save()
         if settings.plots:
@@ -111,6 +123,126 @@ def compare_runs(
 
             write_report(result)
         return result
+
+
+@dataclass(frozen=True)
+class _Part:
+    """What was compared: counts, or constants; `figures` returns figures and tables of the report."""
+
+    name: str
+    used: tuple[str, ...]
+    products: Mapping[str, Table]
+    checks: list[Check]
+    summary: list[dict[str, Any]]
+    notes: list[str]
+    figures: Callable[[], tuple[list[Any], list[Any]]]
+
+
+def _parts(
+    run: Run, reference: Run, channels: ChannelMap, others: ChannelMap, parameters: CompareParameters
+) -> tuple[list[_Part], list[str]]:
+    """Return what the runs have in common, and notes on what only one of them has."""
+    parts, notes = [], []
+    without = [own for own in (run, reference) if COUNTS not in own]
+    same = same_channels(channels, others)
+    if channels.name != others.name:
+        notes.append(f"channels of {channels.name} are compared with those of {others.name}")
+    if not without:
+        parts.append(_count_part(run, reference, channels, others, parameters))
+    elif len(without) == 1:
+        notes.append(f"{without[0].folder.name} has no counts per channel: counts are not compared")
+    if same:
+        parts += _constant_parts(run, reference, channels, parameters)
+    else:
+        notes.append("the channel maps have other channels: constants are not compared")
+    if not parts:
+        reason = "constants with errors" if same else "the same channels"
+        what = f"the runs have neither counts per channel nor {reason} in common"
+        raise InputError(
+            what, where=(without or [run])[0].folder, known=list(run), hint="two runs of the same steps"
+        )
+    return parts, notes
+
+
+def _count_part(
+    run: Run, reference: Run, channels: ChannelMap, others: ChannelMap, parameters: CompareParameters
+) -> _Part:
+    places = {"group", "position"}
+    if places <= set(channels.frame.columns) and places <= set(others.frame.columns):
+        before, unmatched = aligned(_counts(reference), others, channels)
+    elif same_channels(channels, others):
+        before, unmatched = _counts(reference), 0
+    else:
+        what = "has other channels, and without groups and positions they cannot be matched"
+        raise InputError(what, where=reference.folder, hint="two runs of the same channel map")
+    grouped = "group" in channels.frame.columns
+    found = compare_counts(
+        _counts(run),
+        before,
+        channels.group_index if grouped else np.zeros(len(channels), dtype=np.int64),
+        channels.group_names if grouped else [channels.name],
+        channels.column("position") if "position" in channels.frame.columns else None,
+        parameters,
+    )
+
+    def drawn() -> tuple[list[Any], list[Any]]:
+        from firstlight.view.comparison import figures, tables
+
+        return figures(found, channels), tables()
+
+    lost = f"{unmatched} counts of the reference are in channels that the run does not have"
+    products = {"compare/channels": found.channels, "compare/groups": found.groups}
+    return _Part(
+        "compare", (COUNTS,), products, _checks(found, unmatched), _summary(found), [lost] if unmatched else [], drawn
+    )  # fmt: skip
+
+
+def _constant_parts(
+    run: Run, reference: Run, channels: ChannelMap, parameters: CompareParameters
+) -> list[_Part]:
+    """Return the comparison of constants, if there are any."""
+    found, notes = compare_constants(run, reference, channels, parameters)
+    if not found:
+        return []
+    places = places_of(channels)
+    region, names = regions_of(channels)
+    regions = [
+        row
+        for part in found
+        for row in compare_regions(part, region, names, parameters)
+        if part.numbers["state"] != "identical"
+    ]
+    products = {
+        "constants/columns": column_table(found),
+        "constants/channels": channel_table(found, places),
+        "constants/regions": region_table(regions),
+    }
+
+    def drawn() -> tuple[list[Any], list[Any]]:
+        from firstlight.view.comparison_constants import figures, tables
+
+        changed = {
+            (row["product"], row["column"], row["region"]) for row in regions if row["state"] == "changed"
+        }
+        places_of_changed = {
+            part.title: [
+                np.flatnonzero(region == index)
+                for index, name in enumerate(names)
+                if (part.product, part.column, name) in changed
+            ]
+            for part in found
+        }
+        return figures(found, channels, parameters.constant_pull_limit, places_of_changed), tables()
+
+    used = tuple(dict.fromkeys(part.product for part in found))
+    checks = constant_checks(found, regions, places, parameters)
+    return [_Part("constants", used, products, checks, constant_summary(found, regions), notes, drawn)]
+
+
+def _digest(run: Run, parts: list[_Part]) -> str:
+    """Return one digest of all products of a run that were compared."""
+    keys = [str(run[name].provenance["key"]) for part in parts for name in part.used]
+    return keys[0] if len(keys) == 1 else provenance.product_key("compare", 1, {}, keys)
 
 
 def aligned(
@@ -152,9 +284,6 @@ def aligned(
 
 
 def _counts(run: Run) -> NDArray[np.int64]:
-    if COUNTS not in run:
-        what = "the run has no counts per channel"
-        raise InputError(what, where=run.folder, known=list(run))
     block: Any = run[COUNTS].value
     counts: Block = block
     return np.asarray(counts.select(kind="hits"), dtype=np.int64)
@@ -209,11 +338,11 @@ def _checks(found: Comparison, unmatched: int) -> list[Check]:
     return checks
 
 
-def _draw(result: Run, found: Comparison, channels: ChannelMap, settings: Settings) -> None:
-    from firstlight.view.comparison import figures, tables
+def _draw(result: Run, parts: list[_Part], settings: Settings) -> None:
     from firstlight.view.save import save_figures
 
-    result.record["tables"] = [asdict(table) for table in tables()]
+    drawn = [part.figures() for part in parts]
+    result.record["tables"] = [asdict(table) for _, tables in drawn for table in tables]
     result.record["figures"] = save_figures(
-        figures(found, channels), result.folder, settings.formats, settings.progress
-    )
+        [figure for figures, _ in drawn for figure in figures], result.folder, settings.formats, settings.progress
+    )  # fmt: skip

@@ -48,6 +48,9 @@ class CompareParameters(StrictModel):
         differences.
     changed_limit : float
         Fraction of the channels that may have changed.
+    region_pull_limit : float
+        A region of channels has changed beyond so many errors of its mean pull, and as many standard deviations
+        of those of all regions.
     shift_limit : float
         The mean of a constant is shifted if it differs by more than this fraction ...
     shift_pull_limit : float
@@ -66,6 +69,7 @@ class CompareParameters(StrictModel):
     scale_pull_limit: float = 4.0
     constant_pull_limit: float = 6.0
     changed_limit: float = 0.001
+    region_pull_limit: float = 6.0
     shift_limit: float = 0.01
     shift_pull_limit: float = 5.0
     lost_limit: float = 0.01

@@ -28,8 +28,8 @@ _STATES = {
 
 
 def figures(found: Comparison, channels: ChannelMap) -> list[Figure]:
-    """Return the figures of a comparison."""
-    return [
+    """Return the figures of a comparison; scales of groups only where there are several."""
+    drawn = [
         Figure(
             "ratio_map", "Ratio to the reference",
             "Count of every channel divided by the reference, scaled per group: pale is 1, blue fewer, red more; grey has too few counts to compare.",
@@ -49,6 +49,7 @@ def figures(found: Comparison, channels: ChannelMap) -> list[Figure]:
             "Channels", lambda: draw_pulls(found),
         ),
     ]  # fmt: skip
+    return [figure for figure in drawn if figure.name != "group_scales" or len(found.groups) > 1]
 
 
 def tables() -> list[ReportTable]:
@@ -71,7 +72,7 @@ def draw_ratio_map(found: Comparison, channels: ChannelMap) -> Canvas:
     compared = (frame["state"] != "no_statistics").to_numpy()
     states = np.array([_STATES[state] for state in frame["state"]])
     states[channels.optional & (frame["count"].to_numpy() == 0)] = "absent"
-    canvas = Canvas(figsize=(13, 6.5))
+    canvas = Canvas(figsize=(7.5 if channels.layout in ("grid", "hexagons") else 13, 6.5))
     ax = canvas.add_subplot()
     groups = None
     if channels.layout == "planes":
