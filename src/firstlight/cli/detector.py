@@ -74,8 +74,6 @@ def detector_group(name: str) -> click.Group:
         try:
             made = make(output, seed=seed, **values)
         except TypeError as error:
-            if "keyword argument" not in str(error):
-                raise
             known = list(inspect.signature(make).parameters)[2:]
             what = f"--set: {error}"
             raise UsageError(what, known=known, hint="--set help") from error

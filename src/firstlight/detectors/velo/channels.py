@@ -134,7 +134,8 @@ def divide(paths: Sequence[Path]) -> Mapping[str, list[Path]]:
             prefixes = tuple(sorted(set(list_frames(path).prefixes)))
             key = ("scan", prefixes, label_of(path), tuple(digest_of(path, prefix) for prefix in prefixes))
         else:
-            key = ("noise", (), re.sub(r"_\d+of\d+(?=\.dat)", "", path.name), ())
+            # the name says neither temperature nor date: what stands in another folder is another scan
+            key = ("noise", (str(path.absolute().parent),), re.sub(r"_\d+of\d+(?=\.dat)", "", path.name), ())
         groups.setdefault(key, []).append(path)
     if len(groups) == 1:
         return {"": list(paths)}

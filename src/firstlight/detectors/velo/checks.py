@@ -19,6 +19,9 @@ _NAN = float("nan")
 _FEW_FRAMES = 0.1
 _CONVERGED = 0.999
 _POOR = 0.08
+_GOOD, _FEW_GOOD = 0.9, 0.02  # fractions of good pixels
+_MANY_POOR = 0.1
+_UNLIT = 0.005  # fraction of pixels without a hit
 _SILENT, _TRUNCATED = 0.05, 0.05  # fractions of pixels of a noise scan
 _MANY = 500  # hits with which a fit should converge
 _BASELINE = 0.02  # relative bias of the gain that is worth a warning
@@ -66,6 +69,11 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
                     "label": "gain K, mean of good pixels",
                     "value": round(own["gain_mean"], 3),
                     "unit": _budget(own),
+                },
+                {
+                    "label": "gain K, median of good pixels",
+                    "value": round(own["gain_median"], 3),
+                    "unit": "e-/DAC",
                 },
                 {
                     "label": "gain K, spread of pixels",
@@ -147,7 +155,9 @@ def _thresholds(points: pl.DataFrame) -> list[Check]:
     names = tuple(f"{value} DAC" for value in lost)
     rule = f"{len(lost)} of {points.height} thresholds have no good frame"
     verdict: Verdict = "ok" if not lost else "warn" if share < _FEW_FRAMES else "bad"
-    if points.height - len(lost) < 8:
+    if points.height == len(lost):
+        rule = "no frame at all is used: the table of frames left out says why"
+    elif points.height - len(lost) < 8:
         verdict, rule = "no-statistics", f"{rule}: too few are left for a fit"
     return [Check("thresholds", verdict, share, _FEW_FRAMES, rule, details=names)]
 
@@ -174,6 +184,7 @@ def _pixels(pixels: pl.DataFrame) -> list[Check]:
         rule = f"{bad.height} of {used.height} pixels: {DESCRIPTIONS[flag]}"
         details = tuple(f"{row}x{column}" for row, column in bad.select("row", "column").head(60).rows())
         found.append(Check(name, verdict, bad.height, limit * total, rule, details=details))
+    found += [_good(used), *_dark(used)]
     fitted = used.filter(pl.col("status").is_not_null())
     if fitted.is_empty():
         rule = "no pixel has enough hits for a fit"
@@ -197,6 +208,40 @@ def _pixels(pixels: pl.DataFrame) -> list[Check]:
     verdict = "no-statistics" if not len(p_value) else "ok" if poor <= _POOR else "warn"
     found.append(Check("goodness of fit", verdict, poor, _POOR, rule))
     return found
+
+
+def _good(used: pl.DataFrame) -> Check:
+    """Say how many pixels count in means, and what keeps the others out."""
+    total = max(used.height, 1)
+    share = float(used["good"].sum()) / total
+    flags = {flag: used.filter((pl.col("flags") & int(flag)) > 0).height for flag in DESCRIPTIONS}
+    keeping = {flag: number for flag, number in flags.items() if number and flag is not Flag.BASELINE_MISSING}
+    details = [
+        f"{str(flag.name).lower().replace('_', ' ')}: {number}"
+        for flag, number in sorted(keeping.items(), key=lambda pair: -pair[1])
+    ]
+    if flags[Flag.POOR_FIT] > _MANY_POOR * total:
+        details.append("many poor fits: if the rate above the edge is not 0, fit.model = physical_background")
+    verdict: Verdict = "ok" if share >= _GOOD else "warn" if share >= _FEW_GOOD else "bad"
+    rule = f"{share:.1%} of {used.height} pixels are good: only they count in means"
+    return Check("good pixels", verdict, share, _GOOD, rule, details=tuple(details))
+
+
+def _dark(used: pl.DataFrame) -> list[Check]:
+    """Find pixels without a hit, whole rows and columns among them: neighbours do not tell a dead block."""
+    dark = used.filter(pl.col("counts") == 0)
+    share = dark.height / max(used.height, 1)
+    details = []
+    for name in ("column", "row"):
+        lit = used.group_by(name).agg(pl.col("counts").sum()).filter(pl.col("counts") == 0)[name].sort()
+        if len(lit):
+            numbers = ", ".join(map(str, lit.head(40).to_list()))
+            details.append(
+                f"{len(lit)} {name}s without any hit: {numbers}" + (" ..." if len(lit) > 40 else "")
+            )
+    verdict: Verdict = "ok" if share < _UNLIT else "warn" if share < 20 * _UNLIT else "bad"
+    rule = f"{dark.height} of {used.height} pixels have no hit at all ({share:.2%})"
+    return [Check("pixels without hits", verdict, share, _UNLIT, rule, details=tuple(details))]
 
 
 def _curve(curves: pl.DataFrame) -> list[Check]:

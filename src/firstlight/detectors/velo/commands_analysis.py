@@ -141,7 +141,11 @@ def _kept(folder: Path, stage: str, changes: dict[str, Any]) -> dict[str, Any]:
 
     if stage == "fitter" or not (folder / "run.json").is_file():
         return changes
-    return {**open_run(folder).record.get("choices", {}), **changes}
+    choices = open_run(folder).record.get("choices", {})
+    if any(key != "written" for key in choices):
+        told = ", ".join(f"{key}: {value}" for key, value in choices.items() if key != "written")
+        click.echo(f"as asked of the fitter before: {told} (fitter without options undoes it)", err=True)
+    return {**choices, **changes}
 
 
 def _keep(run: Run, changes: dict[str, Any], stage: str) -> None:

@@ -289,6 +289,8 @@ def equalise(
     TRIM0 and TRIMF are raw scans (.dat, .dat.xz) or means (..._Noise_Mean.csv). Masked pixels get the codes 1 to 6
     of the original.
     """
+    import numpy as np
+
     from firstlight.detectors.velo.equalisation import Equalisation, write_equalisation
     from firstlight.detectors.velo.trims import compute_trims
 
@@ -296,6 +298,15 @@ def equalise(
     low, high = _end(trim0, means, rule), _end(trimf, means, rule)
     chip = prefix or _chip(trim0, low.chip, trimf, high.chip)
     trims = compute_trims(low.mean, high.mean, rule, target)
+    # codes 1 to 3 are pixels that did not answer; the others have means that no trim brings to the target
+    answered = np.isin(trims.mask, (1, 2, 3), invert=True)
+    masked = float((trims.mask[answered] > 0).mean()) if answered.any() else 1.0
+    if masked > 0.5 or not np.nanmedian(high.mean - low.mean) > 0:
+        what = f"{masked:.0%} of the pixels that answer would be masked: these two scans do not equalise the chip"
+        hint = (
+            "TRIM0 first, then TRIMF, of one chip at one temperature; without --target where it is far away"
+        )
+        raise UsageError(what, where=trim0, hint=hint)
     found = Equalisation(
         chip, mask=trims.mask, trim=trims.trim, trim0_mean=low.mean, trimF_mean=high.mean, trim0_width=low.width,
         predicted_mean=trims.predicted,

@@ -252,7 +252,11 @@ def digest_of(folder: Path | str, prefix: str) -> str:
         path = Path(folder) / f"{prefix}_{end}.csv"
         if path.is_file():
             digest.update(f"{end} {path.stat().st_size}\n".encode())
-            digest.update(path.read_bytes())
+            try:
+                digest.update(path.read_bytes())
+            except OSError as error:
+                what = f"cannot be read: {error.strerror}"
+                raise InputError(what, where=path) from error
             n_files += 1
     return digest.hexdigest()[:24] if n_files else ""
 

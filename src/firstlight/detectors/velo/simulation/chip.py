@@ -493,9 +493,9 @@ def _with_faulty_pixels(chip: Chip, chosen: frozenset[str]) -> Chip:
     undefined = undefined[:_N_UNDEFINED]
     hot = noisy[:_N_HOT]
     extra[:_N_HOT] = _HOT_RATE
-    is_noisy = np.full(_N_NOISY, "noisy" in chosen)
+    is_noisy = np.full(noisy.size, "noisy" in chosen)
     is_noisy[:_N_HOT] = "hot" in chosen
-    noisy, extra = noisy[is_noisy], extra[is_noisy]
+    noisy, extra = noisy[is_noisy], extra[: noisy.size][is_noisy]
     none = np.empty(0, dtype=np.int64)
     silent = silent if "silent" in chosen else none
     undefined = undefined if "undefined_widths" in chosen else none

@@ -406,7 +406,7 @@ def _fit_quality(scene: Scene) -> Iterator[Figure]:
         yield Figure(
             "flags", "Flags of pixels",
             "How many pixels carry each flag; a pixel may carry several. Masked, dead, noisy, saturated, edge outside, not "
-            "converged, poor fit and low statistics keep a pixel out of the means.",
+            "converged, at bound, poor fit and low statistics keep a pixel out of the means.",
             "Quality", partial(maps.draw_reasons, counts, N_PIXELS, about=scene.about),
         )  # fmt: skip
 
