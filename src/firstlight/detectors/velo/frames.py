@@ -431,7 +431,7 @@ def read_frame(
     InputError
         If it cannot be read; says why, with line and column.
     """
-    frame = np.zeros(shape, dtype=np.uint8)
+    frame = np.empty(shape, dtype=np.uint8)
     record = _read(os.fspath(path), frame, largest, with_digest=False)
     if record.status != "read":
         what = f"no frame ({record.status}): {record.reason}"
