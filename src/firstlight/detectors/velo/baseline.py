@@ -9,7 +9,7 @@ import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.velo.channels import N_PIXELS, equalisation_of, masked
-from firstlight.detectors.velo.options import BaselineParameters
+from firstlight.detectors.velo.options import BASELINES, BaselineParameters
 from firstlight.steps.step import Context, Product, ProductStep
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 __all__ = ["PIXEL_TABLE", "RULE_TABLE", "baseline"]
 
-_RULES = ("control", "cubic", "linear15", "legacy16", "predicted")
+_RULES = tuple(name for name in BASELINES if name != "auto")
 
 PIXEL_TABLE = TableSchema(
     "pixels",
@@ -57,7 +57,7 @@ def run(_: Mapping[str, Any], parameters: BaselineParameters, context: Context) 
     context : Context
         Its channel map has the equalisation.
     """
-    from firstlight.detectors.velo.equalisation import ABOUT, available, baseline_by, choose
+    from firstlight.detectors.velo.equalisation import available, baseline_by, bias_of, choose
 
     found = equalisation_of(context.channels)
     mask = masked(context.channels)
@@ -70,7 +70,7 @@ def run(_: Mapping[str, Any], parameters: BaselineParameters, context: Context) 
         }
     choice = choose(found, parameters.choice)
     values = {name: baseline_by(found, name) for name in available(found)}
-    if parameters.choice not in (*_RULES, "auto"):
+    if parameters.file is not None:
         values[choice.name] = choice.value
     columns: dict[str, Any] = {
         "channel": np.arange(N_PIXELS),
@@ -88,12 +88,11 @@ def run(_: Mapping[str, Any], parameters: BaselineParameters, context: Context) 
             "rule": name, "used": name == choice.name, "n_pixels": int(there.sum()),
             "mean": float(own[there].mean()) if there.any() else None, "bias": None, "spread": None,
             "common_error": choice.common_error if name == choice.name else None,
-            "about": ABOUT.get(name, "baseline read from a file"),
+            "about": BASELINES.get(name, "baseline read from a file"),
         }  # fmt: skip
-        both = there if control is None else there & np.isfinite(control)
-        if control is not None and name != "control" and both.any():
-            difference = own[both] - control[both]
-            row["bias"], row["spread"] = float(difference.mean()), float(difference.std())
+        if control is not None and name != "control":
+            found_bias = bias_of(name, value, control, mask)
+            row["bias"], row["spread"] = found_bias.bias, found_bias.spread
         rows.append(row)
     return {
         "pixels": Table.from_frame(PIXEL_TABLE, pl.DataFrame(columns)),
@@ -103,7 +102,7 @@ def run(_: Mapping[str, Any], parameters: BaselineParameters, context: Context) 
 
 def inputs(parameters: BaselineParameters) -> list[str]:
     """Return the file of baselines, where one was given."""
-    return [] if parameters.choice in (*_RULES, "auto") else [parameters.choice]
+    return [] if parameters.file is None else [parameters.file]
 
 
 # the points carry the digest of the channel map in their key, and the equalisation stands in the map

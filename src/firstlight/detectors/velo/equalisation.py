@@ -14,6 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from firstlight.detectors.velo.channels import COLUMNS as SIDE
+from firstlight.detectors.velo.channels import N_PIXELS
+from firstlight.detectors.velo.options import BASELINES
 from firstlight.detectors.velo.trims import (
     LAST_TRIM,
     MASK_CODES,
@@ -42,8 +45,8 @@ __all__ = [
     "RuleBias",
     "Trims",
     "available",
-    "baseline",
     "baseline_by",
+    "bias_of",
     "choose",
     "compare_rules",
     "compute_trims",
@@ -58,8 +61,6 @@ __all__ = [
     "write_matrix",
 ]
 
-SIDE = 256
-N_PIXELS = SIDE * SIDE
 FILES = {
     "mask": "Matrix_Mask",
     "trim": "Matrix_Trim",
@@ -71,13 +72,7 @@ FILES = {
 }
 """End of the file name of each field of an `Equalisation`."""
 
-ABOUT = {
-    "control": "measured at the chosen trims: Control_Noise_Mean",
-    "cubic": "trim 0, trim 15 and a cubic trim law",
-    "linear15": "trim 0, trim 15 and a straight line of 15 steps",
-    "predicted": "the file TrimBest_Noise_Predict as it is",
-    "legacy16": "trim 0, trim 15 and a straight line of 16 steps, as the original equalisation predicts it",
-}
+ABOUT = {name: BASELINES[name] for name in ("control", "cubic", "linear15", "predicted", "legacy16")}
 """What each baseline is, in the order in which ``"auto"`` prefers them."""
 
 REPEATABILITY = 0.4
@@ -487,11 +482,12 @@ def compare_rules(equalisation: Equalisation, names: Iterable[str] | None = None
         return ()
     control = baseline_by(equalisation, "control")
     wanted = [name for name in (available(equalisation) if names is None else names) if name != "control"]
-    found = [_bias(name, baseline_by(equalisation, name), control, equalisation.masked) for name in wanted]
+    found = [bias_of(name, baseline_by(equalisation, name), control, equalisation.masked) for name in wanted]
     return tuple(bias for bias in found if bias.n_pixels)
 
 
-def _bias(name: str, value: Floats, control: Floats, masked: NDArray[np.bool_]) -> RuleBias:
+def bias_of(name: str, value: Floats, control: Floats, masked: NDArray[np.bool_]) -> RuleBias:
+    """Return by how much a baseline differs from the control scan [DAC], over pixels that have both."""
     difference = (value - control)[np.isfinite(value) & np.isfinite(control) & ~masked]
     if not difference.size:
         return RuleBias(name, 0, float("nan"), float("nan"), float("nan"))
@@ -547,11 +543,6 @@ def choose(equalisation: Equalisation, choice: str = "auto") -> Baseline:
     return _with_errors(equalisation, name, value)
 
 
-def baseline(equalisation: Equalisation, choice: str = "auto") -> Baseline:
-    """Return a baseline with its errors: the same as `choose`."""
-    return choose(equalisation, choice)
-
-
 def _with_errors(equalisation: Equalisation, name: str, value: Floats) -> Baseline:
     about = ABOUT.get(name, f"read from the file {name}")
     measured = np.hypot(REPEATABILITY, _CUT_ERROR) if _whole(value) else REPEATABILITY
@@ -568,7 +559,7 @@ def _with_errors(equalisation: Equalisation, name: str, value: Floats) -> Baseli
     if name == "control":
         return made(measured, 0.0, "repeatability of noise scans")
     if equalisation.control_mean is not None:
-        bias = _bias(name, value, baseline_by(equalisation, "control"), equalisation.masked)
+        bias = bias_of(name, value, baseline_by(equalisation, "control"), equalisation.masked)
         if bias.n_pixels:
             how = (
                 f"difference to the control scan, {bias.bias:+.2f} DAC with a spread of {bias.spread:.2f} DAC"
@@ -581,7 +572,7 @@ def _with_errors(equalisation: Equalisation, name: str, value: Floats) -> Baseli
     low, high = equalisation.trim0_mean, equalisation.trimF_mean
     distance = np.zeros(N_PIXELS) if low is None or high is None else np.abs(high - low)
     there = np.isfinite(distance) & ~equalisation.masked
-    off = _bias(name, value, baseline_by(equalisation, "cubic"), equalisation.masked).bias
+    off = bias_of(name, value, baseline_by(equalisation, "cubic"), equalisation.masked).bias
     common = np.hypot(_CHIP_SPREAD * float(distance[there].mean()), off) if there.any() else _UNKNOWN_RULE
     return made(
         np.hypot(measured, _PIXEL_SPREAD * distance),

@@ -18,6 +18,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
+from firstlight.detectors.velo.channels import COLUMNS, N_PIXELS, ROWS
 from firstlight.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -41,8 +42,7 @@ __all__ = [
     "width_groups",
 ]
 
-SHAPE = (256, 256)
-N_PIXELS = SHAPE[0] * SHAPE[1]
+SHAPE = (ROWS, COLUMNS)
 TOP = 63
 POINT_BYTES = 256 * 192
 """Size of one threshold of a raw scan."""

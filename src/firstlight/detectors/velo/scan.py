@@ -10,6 +10,7 @@ import polars as pl
 
 from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.detectors.velo.channels import COLUMNS, N_PIXELS, ROWS, masked
+from firstlight.detectors.velo.frames import LARGEST
 from firstlight.detectors.velo.options import ScanParameters
 from firstlight.steps.step import ChunkStep, Context, Product
 
@@ -22,7 +23,6 @@ if TYPE_CHECKING:
 
 __all__ = ["FRAME_TABLE", "PIXEL_TABLE", "POINT_TABLE", "Scan", "count", "finish", "scan"]
 
-_LARGEST = 63  # the counter of a pixel has six bits and stops there
 
 FRAME_TABLE = TableSchema(
     "frames",
@@ -69,7 +69,7 @@ PIXEL_TABLE = TableSchema(
     (
         Column("channel", pl.Int32, "pixel", minimum=0, maximum=N_PIXELS - 1),
         Column("counts", pl.Int64, "hits in all good frames", "hits", minimum=0),
-        Column("n_saturated", pl.Int32, f"readings at {_LARGEST}, where the counter stops", minimum=0),
+        Column("n_saturated", pl.Int32, f"readings at {LARGEST}, where the counter stops", minimum=0),
     ),
     "one pixel",
 )
@@ -165,7 +165,7 @@ def _sum(images: NDArray[np.uint8], good: NDArray[np.bool_]) -> tuple[NDArray[np
 
     counts = np.zeros(N_PIXELS, dtype=np.int32)
     saturated = np.zeros(N_PIXELS, dtype=np.int32)
-    add_frames(np.ascontiguousarray(images), good, _LARGEST, counts, saturated)
+    add_frames(np.ascontiguousarray(images), good, LARGEST, counts, saturated)
     return counts, saturated
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from firstlight.detectors.velo.channels import COLUMNS, N_PIXELS
+from firstlight.detectors.velo.options import SEPARATIONS
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 
 __all__ = ["GROUPS", "groups", "selections"]
 
-GROUPS = ("even", "odd", "rows", "superpixel_even", "superpixel_odd")
+GROUPS = tuple(name for name in SEPARATIONS if name)
 
 
 def groups(legacy_rows: bool = False) -> dict[str, NDArray[np.bool_]]:

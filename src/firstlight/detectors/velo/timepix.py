@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from firstlight.detectors.velo.channels import N_PIXELS
 from firstlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -20,8 +21,6 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = ["TimepixMeans", "falling_edge", "read_s_curve", "read_timepix_means"]
-
-N_PIXELS = 256 * 256
 
 
 @dataclass(frozen=True)

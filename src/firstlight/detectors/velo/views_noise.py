@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from firstlight.detectors.velo.channels import COLUMNS as SIDE
 from firstlight.detectors.velo.noise import TOP, width_groups
 from firstlight.errors import UsageError
 from firstlight.view.style import STATE_COLOURS
@@ -29,7 +30,6 @@ __all__ = [
     "typical_pixel",
 ]
 
-SIDE = 256
 BLUE, ORANGE, GREEN, GREY = "#1f5f99", "#d1662a", "#3b8c5a", "#56616c"
 
 
