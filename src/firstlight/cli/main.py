@@ -30,6 +30,11 @@ _VERBS = {
     "detectors": ("firstlight.cli.inspect:detectors", "List the detectors."),
     "demo": ("firstlight.cli.demo:demo", "Simulate, process and report a small data set of every detector."),
     "report": ("firstlight.cli.report:report", "Write the report of a run again."),
+    "status": ("firstlight.cli.health:status", "Say which steps of a run are done, and why others are not."),
+    "verify": (
+        "firstlight.cli.health:verify",
+        "Verify a run: products whole, steps up to date, inputs unchanged.",
+    ),
     "compare": ("firstlight.cli.compare:compare", "Compare the channels of a run with a reference."),
     "export": (
         "firstlight.cli.export:export",

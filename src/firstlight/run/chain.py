@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import logging
 import time
+import traceback
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,8 +25,7 @@ from firstlight.errors import (
 )
 from firstlight.run import provenance
 from firstlight.run.config import StrictModel, build, configuration_model
-from firstlight.run.execution import Executor
-from firstlight.run.progress import Progress
+from firstlight.run.finishing import Products, Settings, judge
 from firstlight.run.provenance import InputRecord
 from firstlight.run.reading import (
     look,
@@ -38,10 +37,10 @@ from firstlight.run.reading import (
     unique_names,
 )
 from firstlight.run.store import Run
-from firstlight.steps.step import Check, ChunkStep, Context, ProductStep, worst
+from firstlight.steps.step import ChunkStep, Context, ProductStep
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Iterator, Mapping, Sequence
 
     from firstlight.data.channels import ChannelMap
     from firstlight.detector import Description, Detector, Plan
@@ -50,52 +49,6 @@ if TYPE_CHECKING:
 __all__ = ["Products", "Settings", "configuration_of", "process"]
 
 log = logging.getLogger("firstlight")
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a chain is run; nothing here changes the products.
-
-    Parameters
-    ----------
-    executor : Executor
-        Where work is done.
-    progress : Progress
-        Where progress is shown.
-    force : bool
-        Make all products again.
-    allow_bad : int
-        So many refused inputs are tolerated.
-    plots : bool
-        Whether figures are drawn.
-    formats : tuple of str
-        ``"png"``, ``"pdf"``.
-    command : tuple of str
-        What was typed, for the record.
-    """
-
-    executor: Executor = field(default_factory=Executor)
-    progress: Progress = field(default_factory=Progress)
-    force: bool = False
-    allow_bad: int = 0
-    plots: bool = True
-    formats: tuple[str, ...] = ("png",)
-    command: tuple[str, ...] = ()
-
-
-class Products(dict[str, Any]):
-    """Values of products by name, read from the run directory when they are asked for."""
-
-    def __init__(self, run: Run) -> None:
-        super().__init__()
-        self.run = run
-
-    def __missing__(self, name: str) -> Product:
-        value = self[name] = self.run[name].value
-        return value
-
-    def __contains__(self, name: object) -> bool:
-        return super().__contains__(name) or name in self.run
 
 
 def configuration_of(detector: Detector) -> type[StrictModel]:
@@ -117,6 +70,7 @@ def process(
     *,
     max_events: int | None = None,
     where: str | Path | None = None,
+    steps: Collection[str] | None = None,
 ) -> Run:
     """Run a detector's chain on some files and return the run.
 
@@ -136,6 +90,9 @@ def process(
         Events read at most, of the first files.
     where : str or Path, optional
         Where the configuration comes from, for messages.
+    steps : collection of str, optional
+        Of the steps that follow reading only these are made; all by default. Products of others stay while they
+        are up to date.
 
     Returns
     -------
@@ -157,7 +114,7 @@ def process(
         what = "no input file"
         raise UsageError(what)
     with Run.writing(output, detector.name) as run, logged(run.folder / "run.log"):
-        return Chain(detector, run, config, settings).run_all(list(paths), max_events)
+        return Chain(detector, run, config, settings).run_all(list(paths), max_events, steps)
 
 
 @contextmanager
@@ -192,7 +149,7 @@ class Chain:
         self.old_steps: dict[str, Any] = run.record.get("steps", {})
         self.new_steps: dict[str, Any] = {}
 
-    def run_all(self, paths: list[Path], max_events: int | None) -> Run:
+    def run_all(self, paths: list[Path], max_events: int | None, steps: Collection[str] | None = None) -> Run:
         """Look at the inputs, read them, and do all that follows."""
         activity = provenance.activity(self.settings.command)
         log.info("start %s on %d files", self.detector.name, len(paths))
@@ -212,7 +169,7 @@ class Chain:
         records = self.read(paths, descriptions, records, plan, max_events)
         if all(record.status == "refused" for record in records):
             raise _nothing_usable(records)
-        self.complete(activity, plan.channels, plan.notes, records)
+        self.complete(activity, plan.channels, plan.notes, records, steps)
         refused = [record for record in records if record.status == "refused"]
         if len(refused) > self.settings.allow_bad:
             raise _too_many_refused(refused, len(records), self.run)
@@ -261,17 +218,13 @@ class Chain:
         channels: ChannelMap,
         notes: Sequence[str],
         records: list[InputRecord],
+        steps: Collection[str] | None = None,
     ) -> None:
         """Do all that follows the reading."""
         self.keep_channels(channels)
-        for step in self.steps:
-            if isinstance(step, ProductStep):
-                self.derive(step)
+        self.derive_all(steps)
         self.describe_run(activity, channels, notes, records)
-        self.finish()
-        activity["ended"] = provenance.now()
-        self.run.save()
-        self.report()
+        self.end(activity)
 
     def run_imported(self, path: Path, plan: Plan, products: Mapping[str, Product]) -> Run:
         """Keep products that were made elsewhere, and do all that follows the reading."""
@@ -293,13 +246,11 @@ class Chain:
         self.complete(activity, plan.channels, plan.notes, records)
         return self.run
 
-    def run_again(self) -> Run:
+    def run_again(self, steps: Collection[str] | None = None) -> Run:
         """Derive, judge, draw and report again from the products of reading."""
-        products = [step for step in self.steps if isinstance(step, ProductStep)]
-        derived = {step.name for step in products}
+        derived = {step.name for step in self.steps if isinstance(step, ProductStep)}
         self.new_steps = {name: entry for name, entry in self.old_steps.items() if name not in derived}
-        for step in products:
-            self.derive(step)
+        self.derive_all(steps)
         record = self.run.record
         activity = provenance.activity(self.settings.command)
         earlier = [*record.get("earlier_activities", []), record["activity"]]
@@ -309,11 +260,18 @@ class Chain:
             activity=activity,
             earlier_activities=earlier,
         )
-        self.finish()
+        self.end(activity)
+        return self.run
+
+    def end(self, activity: dict[str, Any]) -> None:
+        """Judge, export, draw and report."""
+        judge(self.detector, self.run, self.context, self.settings)
         activity["ended"] = provenance.now()
         self.run.save()
-        self.report()
-        return self.run
+        if self.settings.plots:
+            from firstlight.view.report import write_report
+
+            write_report(self.run)
 
     def keep_channels(self, channels: ChannelMap) -> None:
         """Keep the channel map with the products, so that the run can be read without its inputs."""
@@ -417,24 +375,61 @@ class Chain:
 
     # -- steps on products -------------------------------------------------------------------------------
 
-    def derive(self, step: ProductStep) -> None:
+    def derive_all(self, wanted: Collection[str] | None) -> None:
+        """Make the products of the steps that are wanted (all by default), and forget what is not up to date."""
+        for step in self.steps:
+            if isinstance(step, ProductStep):
+                self.derive(step, make=wanted is None or step.name in wanted)
+        for name in [name for name in self.run if name.split("/")[0] not in self.new_steps]:
+            log.info("product %s dropped: it is not up to date", name)
+            self.run.drop(name)
+
+    def derive(self, step: ProductStep, *, make: bool) -> None:
         """Make the products of a step that follows from other products, if they are not there."""
-        missing = [name for name in step.needs if name not in self.run]
+        missing = [name for name in step.needs if name not in self.run or self.outdated(name)]
         if missing:
             log.info("step %s left out: it needs %s", step.name, ", ".join(missing))
             return
+        key, there = self.key_of(step)
+        if self.kept(step, key) or not make:
+            return
         parameters = self.parameters(step)
-        there = [*step.needs, *(name for name in step.uses if name in self.run)]
+        start = time.monotonic()
+        with self.watched(step, key):
+            products = step.run({name: self.run[name].value for name in there}, parameters, self.context)
+            self.keep(step, key, parameters, products, time.monotonic() - start)
+
+    def outdated(self, name: str) -> bool:
+        """Return whether a product belongs to a step that was not found up to date."""
+        owner = name.split("/")[0]
+        return owner not in self.new_steps and any(step.name == owner for step in self.steps)
+
+    def key_of(self, step: ProductStep) -> tuple[str, list[str]]:
+        """Return the key of what a step would make now, and the products that it would use."""
+        parameters = self.parameters(step)
+        uses = [name for name in step.uses if name in self.run and not self.outdated(name)]
+        there = [*step.needs, *uses]
         used = [str(self.run[name].provenance["key"]) for name in there]
         if step.inputs is not None:
             used += [_digest_any(Path(path)) for path in step.inputs(parameters)]
         plain = [parameters.model_dump(mode="json"), self.option_values()]
-        key = provenance.product_key(step.name, step.version, plain, used)
-        if self.kept(step, key):
-            return
-        start = time.monotonic()
-        products = step.run({name: self.run[name].value for name in there}, parameters, self.context)
-        self.keep(step, key, parameters, products, time.monotonic() - start)
+        return provenance.product_key(step.name, step.version, plain, used), there
+
+    @contextmanager
+    def watched(self, step: Step, key: str) -> Iterator[None]:
+        """Write down that a step has begun, and with what error it failed; `keep` takes the entry away."""
+        unfinished = self.run.record.setdefault("unfinished", {})
+        unfinished[step.name] = {"state": "begun", "key": key, "began": provenance.now()}
+        self.run.save()
+        try:
+            yield
+        except BaseException as error:
+            state = "failed" if isinstance(error, Exception) else "stopped"
+            told = {"error": f"{type(error).__name__}: {error}", "traceback": traceback.format_exc()}
+            entry = unfinished.setdefault(step.name, {"key": key})
+            entry.update(state=state, ended=provenance.now(), **told)
+            self.run.save()
+            raise
 
     def parameters(self, step: Step) -> StrictModel:
         """Return the parameters of a step."""
@@ -455,6 +450,7 @@ class Chain:
         if not all(self.run.has(name, key) for name in entry["products"]):
             return False
         self.new_steps[step.name] = {**entry, "reused": True}
+        self.run.record.get("unfinished", {}).pop(step.name, None)
         log.info("step %s: kept (key %s)", step.name, key)
         return True
 
@@ -487,6 +483,7 @@ class Chain:
             "version": step.version, "key": key, "parameters": plain, "products": names,
             "seconds": round(seconds, 3), "reused": False, **more,
         }  # fmt: skip
+        self.run.record.get("unfinished", {}).pop(step.name, None)
         # the record is written after every step, so that a run that is killed carries on from here
         self.run.record["steps"] = {**self.old_steps, **self.new_steps}
         self.run.save()
@@ -503,8 +500,6 @@ class Chain:
     ) -> None:
         """Write down what was run on what."""
         record = self.run.record
-        for name in [name for name in self.run if name.split("/")[0] not in self.new_steps]:
-            self.run.drop(name)
         record.update(
             title=self.detector.title,
             maturity=self.detector.maturity,
@@ -523,62 +518,6 @@ class Chain:
             files=list(self.context.files),
             cut=self.context.cut,
         )
-
-    def finish(self) -> None:
-        """Judge, sum up, export and draw."""
-        products = Products(self.run)
-        record = self.run.record
-        before = _written(record)
-        checks: list[Check] = []
-        if self.detector.checks is not None:
-            checks = self.detector.load("checks")(products, self.context)
-        record["checks"] = [check.to_dict() for check in checks]
-        record["verdict"] = worst([check.verdict for check in checks])
-        if self.detector.summary is not None:
-            record["summary"] = self.detector.load("summary")(products, self.context)
-        record["exports"] = []
-        if self.detector.exports is not None:
-            written = self.detector.load("exports")(products, self.context, self.run.folder)
-            record["exports"] = [path.relative_to(self.run.folder).as_posix() for path in written]
-        if self.settings.plots:
-            self.draw(products)
-        elif not all(entry.get("reused") for entry in self.new_steps.values() if "reused" in entry):
-            # figures of other numbers than those that stand beside them are worse than none
-            record.update(figures=[], tables=[])
-            before.add("report/index.html")
-        for name in before - _written(record):
-            self.run.remove(name)
-
-    def draw(self, products: Products) -> None:
-        """Draw the figures."""
-        from dataclasses import asdict
-
-        from firstlight.view.save import save_figures
-
-        if self.detector.tables is not None:
-            tables = self.detector.load("tables")(products, self.context)
-            self.run.record["tables"] = [asdict(table) for table in tables]
-        if self.detector.figures is not None:
-            figures = self.detector.load("figures")(products, self.context)
-            self.run.record["figures"] = save_figures(
-                figures, self.run.folder, self.settings.formats, self.settings.progress
-            )
-
-    def report(self) -> None:
-        """Write the report."""
-        from firstlight.view.report import write_report
-
-        if self.settings.plots:
-            write_report(self.run)
-
-
-def _written(record: Mapping[str, Any]) -> set[str]:
-    """Return the files beside the products that a run lists: exports, figures and their copies."""
-    figures = record.get("figures", [])
-    drawn = {entry["file"] for entry in figures} | {
-        copy for entry in figures for copy in entry.get("copies", [])
-    }
-    return drawn | set(record.get("exports", []))
 
 
 def _digest_any(path: Path) -> str:

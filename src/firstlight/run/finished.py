@@ -10,13 +10,14 @@ from firstlight.data.channels import ChannelMap
 from firstlight.detector import get_detector
 from firstlight.errors import StoreError, UsageError
 from firstlight.files import locked
-from firstlight.run.chain import Chain, Products, Settings, configuration_of, logged
+from firstlight.run.chain import Chain, configuration_of, logged
 from firstlight.run.config import build
+from firstlight.run.finishing import Products, Settings, draw
 from firstlight.run.store import Run
 from firstlight.steps.step import Context
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
     from pathlib import Path
 
     from firstlight.detector import Detector, Plan
@@ -75,7 +76,12 @@ def context_of(run: Run, detector: Detector) -> Context:
 
 
 def derive_again(
-    run: Run, changes: Mapping[str, Any], settings: Settings, where: str | Path | None = None
+    run: Run,
+    changes: Mapping[str, Any],
+    settings: Settings,
+    where: str | Path | None = None,
+    *,
+    steps: Collection[str] | None = None,
 ) -> Run:
     """Make the products of a finished run that follow from other products again, with other parameters.
 
@@ -92,6 +98,8 @@ def derive_again(
         How to run.
     where : str or Path, optional
         Where the changes come from, for messages.
+    steps : collection of str, optional
+        Only these steps are made; products of others stay while they are up to date. All by default.
 
     Raises
     ------
@@ -118,15 +126,13 @@ def derive_again(
         what = f"{', '.join(changed)} matter for reading and cannot be changed in a finished run"
         raise UsageError(what, where=run.folder, hint="give the raw files rather than the run")
     with locked(run.folder), logged(run.folder / "run.log"):
-        return chain.run_again()
+        return chain.run_again(steps)
 
 
 def redraw_run(run: Run, progress: Progress, formats: tuple[str, ...] = ("png",)) -> None:
     """Draw the figures of a finished run again, from its directory alone."""
     detector = get_detector(run.record["detector"])
     context = context_of(run, detector)
-    chain = Chain(detector, run, context.options, Settings(progress=progress, formats=formats))
-    chain.context = context
     with locked(run.folder):
-        chain.draw(Products(run))
+        draw(detector, Products(run), context, Settings(progress=progress, formats=formats))
         run.save()

@@ -135,7 +135,8 @@ class NoiseScans:
         chunk_events : int, optional
             Thresholds in a chunk; all by default.
         """
-        from firstlight.detectors.velo.noise import N_PIXELS, decode
+        from firstlight.detectors.velo.channels import N_PIXELS
+        from firstlight.detectors.velo.noise import decode
 
         for name in columns.get("noise_points", ()):
             _COLUMNS.column(name)
