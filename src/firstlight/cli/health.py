@@ -13,7 +13,7 @@ from firstlight.errors import CheckFailedError
 
 __all__ = ["status", "tell_status", "tell_verification", "verify"]
 
-_COLOURS = {"done": "green", "failed": "red", "stopped": "yellow", "incomplete": "red"}
+_COLOURS = {"done": "green", "failed": "red", "stopped": "yellow", "incomplete": "red", "out of date": "yellow"}
 
 
 @click.command()

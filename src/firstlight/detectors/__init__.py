@@ -4,11 +4,13 @@ from __future__ import annotations
 
 BUILT_IN = {
     "spinquest": "firstlight.detectors.spinquest:detector",
+    "etroc": "firstlight.detectors.etroc:detector",
     "velo": "firstlight.detectors.velo:detector",
 }
 
 # for the help text, which imports nothing
 TITLES = {
     "spinquest": "Drift chambers, hodoscopes, proportional tubes: occupancies, verdicts, event displays.",
+    "etroc": "Timing chips: time resolution of a telescope, charge injection, decoding of every read-out.",
     "velo": "VeloPix threshold scans with a source: target and gain of every pixel.",
 }

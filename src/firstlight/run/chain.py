@@ -380,6 +380,9 @@ class Chain:
         for step in self.steps:
             if isinstance(step, ProductStep):
                 self.derive(step, make=wanted is None or step.name in wanted)
+        known = {step.name for step in self.steps}
+        earlier = known & {*self.old_steps, *self.run.record.get("outdated", [])}
+        self.run.record["outdated"] = sorted(earlier - set(self.new_steps))
         for name in [name for name in self.run if name.split("/")[0] not in self.new_steps]:
             log.info("product %s dropped: it is not up to date", name)
             self.run.drop(name)

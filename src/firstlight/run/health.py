@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Finding", "StepState", "step_states", "verify_run"]
 
-State = Literal["done", "failed", "stopped", "incomplete", "not done", "left out"]
+State = Literal["done", "failed", "stopped", "incomplete", "out of date", "not done", "left out"]
 
 
 @dataclass(frozen=True)
@@ -33,9 +33,9 @@ class StepState:
     ----------
     step : str
         Its name.
-    state : {"done", "failed", "stopped", "incomplete", "not done", "left out"}
-        ``stopped``: by the user; ``incomplete``: it began and did not end, the process was killed; ``not done``: what it
-        needs is there; ``left out``: the inputs have not what it needs.
+    state : {"done", "failed", "stopped", "incomplete", "out of date", "not done", "left out"}
+        ``stopped``: by the user; ``incomplete``: it began and did not end, the process was killed; ``out of date``: it was
+        done, and what it used has changed since; ``not done``: what it needs is there; ``left out``: what it needs is not.
     products : tuple of str
         What it made.
     seconds : float or None
@@ -99,7 +99,10 @@ def step_states(run: Run) -> list[StepState]:
             lacking = [name for name in needs if name not in run]
             reason = f"needs {', '.join(lacking)}" if lacking else ""
             possible = isinstance(step, ProductStep) and not lacking
-            states.append(StepState(step.name, "not done" if possible else "left out", reason=reason))
+            state = "not done" if possible else "left out"
+            if step.name in run.record.get("outdated", []):
+                state, reason = "out of date", "what it used has changed since"
+            states.append(StepState(step.name, state, reason=reason))
     return states
 
 

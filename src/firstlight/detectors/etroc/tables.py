@@ -33,6 +33,7 @@ __all__ = [
     "PAIRS",
     "PIXELS",
     "POINTS",
+    "PROBLEM",
     "RESOLUTION",
     "SLICES",
     "SUGGESTIONS",
@@ -126,13 +127,14 @@ COUNTERS = TableSchema(
     "counters",
     (
         _FILE,
+        Column("unit", pl.String, "words; payload words: 40-bit words inside of event frames"),
         Column(
             "word", pl.String, "what became of words: header, data, trailer, hit, or the reason why not used"
         ),
         Column("used", pl.Boolean, "whether these words were used"),
         Column("count", pl.Int64, "words"),
     ),
-    "words of a file by what became of them; they add up to all words of the file",
+    "words of a file by what became of them; those of each unit add up to all words of the file",
 )
 FILES = TableSchema(
     "files",
@@ -150,6 +152,7 @@ FILES = TableSchema(
         Column("phase", pl.Int32, "phase of the charge injection", nullable=True),
         Column("charge", pl.Float64, "injected charge", "fC", nullable=True),
         Column("threshold", pl.Float64, "discriminator threshold", "DAC", nullable=True),
+        Column("bias", pl.Float64, "bias voltage, as the file name says", "V", nullable=True),
         Column("first_rejected", pl.String, "place and reason of the first rejected word", nullable=True),
     ),
     "a board in an input file; files without conditions have one row",
@@ -177,6 +180,12 @@ PIXELS = TableSchema(
         Column("cal_mode", pl.Float64, "most frequent CAL code", nullable=True),
         Column("cal_std", pl.Float64, "standard deviation of the CAL code", nullable=True),
         Column(
+            "cal_far",
+            pl.Float64,
+            "fraction of hits more than 3 codes from the most frequent CAL",
+            nullable=True,
+        ),
+        Column(
             "jitter_all",
             pl.Float64,
             "3125 ps / mean CAL x standard deviation of TOA, all hits",
@@ -189,6 +198,11 @@ PIXELS = TableSchema(
         Column("good", pl.Boolean, "whether the state is good"),
     ),
     "one pixel",
+)
+PROBLEM = TableSchema(
+    "problem",
+    (Column("reason", pl.String, "why a step could not do its work"),),
+    "one reason",
 )
 EVENT_COUNTS = TableSchema(
     "event counts",

@@ -1,0 +1,194 @@
+"""The first step: one hit table, one packet table and the counters of all files of a run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from firstlight.data.schema import Table
+from firstlight.detectors.etroc.channels import ETROC2_SIDE, board_of_link, channel_of
+from firstlight.detectors.etroc.source import HARMLESS, RAW_HITS, RAW_PACKETS, USED, WORDS
+from firstlight.detectors.etroc.tables import COUNTERS, FILES, HITS, PACKETS
+from firstlight.steps.step import ChunkStep, Context, NoParameters, Product
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from firstlight.data.channels import ChannelMap
+    from firstlight.data.schema import Chunk
+    from firstlight.detectors.etroc.readout.names import NameFields
+
+__all__ = ["Collected", "collect", "finish", "ingest", "is_injection"]
+
+
+@dataclass(frozen=True)
+class Collected:
+    """Chunks of tables, in order, with the file that each is of.
+
+    Parameters
+    ----------
+    hits, packets, words : tuple of (int, polars.DataFrame)
+        Number of the file, and the rows.
+    records : tuple of (int, int)
+        Number of the file, and the records of the chunk.
+    """
+
+    hits: tuple[tuple[int, pl.DataFrame], ...] = ()
+    packets: tuple[tuple[int, pl.DataFrame], ...] = ()
+    words: tuple[tuple[int, pl.DataFrame], ...] = ()
+    records: tuple[tuple[int, int], ...] = ()
+
+    def __add__(self, other: Collected) -> Collected:
+        return Collected(
+            self.hits + other.hits,
+            self.packets + other.packets,
+            self.words + other.words,
+            self.records + other.records,
+        )
+
+
+def collect(chunk: Chunk, _: NoParameters, __: Context) -> Collected:
+    """Return the tables of a chunk."""
+    file = chunk.span.index
+    parts = {
+        name: ((file, chunk.table(name).frame),) if name in chunk.parts else ()
+        for name in ("hits", "packets", "words")
+    }
+    return Collected(**parts, records=((file, chunk.span.stop - chunk.span.start),))
+
+
+def finish(partial: Collected, _: NoParameters, context: Context) -> dict[str, Product]:
+    """Return the products ``hits``, ``packets``, ``counters`` and ``files``."""
+    channels = context.channels
+    fields = _names(context)
+    hits = _with_places(_joined(partial.hits, RAW_HITS.dtypes), channels, fields)
+    packets = _joined(partial.packets, RAW_PACKETS.dtypes)
+    boards = _boards(packets["link"], channels)
+    packets = packets.with_columns(board=boards.cast(pl.UInt8))
+    words = _joined(partial.words, WORDS.dtypes)
+    counters = words.with_columns(used=pl.col("word").is_in(list(USED)))
+    return {
+        "hits": Table(hits.select(HITS.names), HITS),
+        "packets": Table(packets.select(PACKETS.names), PACKETS),
+        "counters": Table(counters.select(COUNTERS.names), COUNTERS),
+        "files": _files(partial, words, hits, fields, context),
+    }
+
+
+def _names(context: Context) -> list[NameFields]:
+    """Return what the names of the files tell."""
+    from pathlib import PurePath
+
+    from firstlight.detectors.etroc.readout.names import read_name
+
+    options: Any = context.options
+    return [
+        read_name(PurePath(name).name, options.name_templates, boards=options.name_boards)
+        for name in context.files
+    ]
+
+
+def _joined(parts: Sequence[tuple[int, pl.DataFrame]], dtypes: Mapping[str, Any]) -> pl.DataFrame:
+    frames = [frame.with_columns(file=pl.lit(file, dtype=pl.UInt16)) for file, frame in parts]
+    if not frames:
+        return pl.DataFrame(schema={**dtypes, "file": pl.UInt16})
+    return pl.concat(frames, rechunk=True)
+
+
+def _boards(links: pl.Series, channels: ChannelMap) -> pl.Series:
+    board = board_of_link(channels)[links.to_numpy()]
+    return pl.Series("board", np.where(board < 0, links.to_numpy(), board))
+
+
+def _with_places(hits: pl.DataFrame, channels: ChannelMap, fields: Sequence[NameFields]) -> pl.DataFrame:
+    """Return the hits with board, channel, and the row and column that the name of the file tells."""
+    board = _boards(hits["link"], channels)
+    if channels.groups["chip"].to_list() and channels.groups["chip"][0] == "ETROC1":
+        places = _named_places(fields)
+        if places.height:
+            keys = hits.select("file").with_columns(board=board.cast(pl.UInt8))
+            named = keys.join(places, on=["file", "board"], how="left", maintain_order="left")
+            hits = hits.with_columns(row=named["named_row"], col=named["named_col"])
+    row = hits["row"].fill_null(ETROC2_SIDE).to_numpy()
+    col = hits["col"].fill_null(ETROC2_SIDE).to_numpy()
+    channel = channel_of(channels)[board.to_numpy(), row, col]
+    return hits.with_columns(board=board.cast(pl.UInt8), channel=pl.Series(channel, dtype=pl.Int32))
+
+
+def _named_places(fields: Sequence[NameFields]) -> pl.DataFrame:
+    from firstlight.detectors.etroc.readout.names import pixel_place
+
+    rows = []
+    for file, found in enumerate(fields):
+        for board in found.boards:
+            place = None if board.pixel is None else pixel_place(board.pixel)
+            if place is not None:
+                rows.append((file, board.board, place[1], place[2]))
+    schema = {"file": pl.UInt16, "board": pl.UInt8, "named_row": pl.UInt8, "named_col": pl.UInt8}
+    return pl.DataFrame(rows, schema=schema, orient="row")
+
+
+def _files(
+    partial: Collected,
+    words: pl.DataFrame,
+    hits: pl.DataFrame,
+    fields: Sequence[NameFields],
+    context: Context,
+) -> Table:
+    """Return a row for each file and board that its name tells; one row where it tells none."""
+    n_records: dict[int, int] = {}
+    for file, size in partial.records:
+        n_records[file] = n_records.get(file, 0) + size
+    n_words = dict(words.filter(unit="words").group_by("file").agg(pl.col("count").sum()).iter_rows())
+    n_hits = dict(hits.group_by("file").len().iter_rows())
+    of_board = {
+        (file, board): count for file, board, count in hits.group_by("file", "board").len().iter_rows()
+    }
+    first = {
+        file: f"{'' if place is None else f'{place}: '}{word}"
+        for file, word, place in words.filter(~pl.col("word").is_in([*USED, *HARMLESS]))
+        .sort("place", nulls_last=True, maintain_order=True)
+        .group_by("file", maintain_order=True)
+        .first()
+        .select("file", "word", "place")
+        .iter_rows()
+    }
+    rows = []
+    for file in sorted(n_records):
+        found = fields[file]
+        common: dict[str, Any] = {
+            "file": file, "name": context.files[file], "kind": found.kind or "", "run": found.run, "split": found.split,
+            "n_words": n_words.get(file, 0), "n_records": n_records[file], "n_hits": n_hits.get(file, 0),
+            "board": None, "pixel": None, "phase": found.phase, "charge": None, "threshold": None,
+            "bias": found.bias, "first_rejected": first.get(file),
+        }  # fmt: skip
+        if not found.boards:
+            rows.append(common)
+        rows += [
+            {
+                **common, "board": board.board, "pixel": board.pixel, "charge": board.charge, "threshold": board.threshold,
+                "n_hits": of_board.get((file, board.board), 0),
+            }
+            for board in found.boards
+        ]  # fmt: skip
+    return Table.from_rows(FILES, rows)
+
+
+def is_injection(files: pl.DataFrame) -> bool:
+    """Return whether the files of a run are points of a charge-injection scan.
+
+    Raw words of a telescope have settings in their names too, and are no scan.
+    """
+    points = files.filter(pl.col("charge").is_not_null() & pl.col("threshold").is_not_null())
+    return bool(points.filter(pl.col("kind") != "raw32").height)
+
+
+def needs(_: NoParameters) -> Mapping[str, tuple[str, ...]]:
+    """Return all columns of all tables."""
+    return {"hits": tuple(RAW_HITS.names), "packets": tuple(RAW_PACKETS.names), "words": tuple(WORDS.names)}
+
+
+ingest = ChunkStep("ingest", collect, finish, needs)

@@ -1,0 +1,1 @@
+"""What the original wrote: run directories, task reports, SQLite tables, and its commands."""

@@ -1,0 +1,174 @@
+"""What is known of every pixel from its codes: hits, calibration, spread of the time of arrival, and its state."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import polars as pl
+
+from firstlight.data.cube import Axis, HistogramCube
+from firstlight.data.schema import Table
+from firstlight.detectors.etroc.channels import ETROC2_SIDE
+from firstlight.detectors.etroc.options import PixelParameters
+from firstlight.detectors.etroc.tables import PIXELS
+from firstlight.steps.step import Context, Product, ProductStep
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from numpy.typing import NDArray
+
+    from firstlight.data.channels import ChannelMap
+
+    Floats = NDArray[np.float64]
+
+__all__ = ["BINS", "STATES", "judge", "moments", "pixels"]
+
+# codes of 10, 9 and 10 bits
+BINS = {"toa": 1024, "tot": 512, "cal": 1024}
+STATES = ("good", "no hits", "few hits", "dead", "hot", "stuck", "noisy calibration")
+_PERIOD = 3125.0  # of 320 MHz [ps]
+_NEAR = 3  # codes around the most frequent CAL that are its own noise, as in the official analysis
+# chance for which a pixel without hits is called dead, and one with many hot
+_CHANCE = 1e-6
+
+
+def moments(
+    values: NDArray[Any], group: NDArray[Any], n_groups: int
+) -> tuple[NDArray[np.int64], Floats, Floats]:
+    """Return number, mean and standard deviation (n - 1) of codes by group, each of shape (n_groups,).
+
+    Sums are of whole numbers, so they do not depend on the order; NaN where there are too few.
+    """
+    values = values.astype(np.int64)
+    number = np.bincount(group, minlength=n_groups)
+    # weights are floating-point, but sums of whole numbers below 2**53 are exact
+    total = np.bincount(group, weights=values, minlength=n_groups)
+    square = np.bincount(group, weights=values * values, minlength=n_groups)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        mean = total / number
+        variance = (square * number - total * total) / (number * (number - 1.0))
+    return number, mean, np.sqrt(np.where(number > 1, np.maximum(variance, 0), np.nan))
+
+
+def run(products: Mapping[str, Any], parameters: PixelParameters, context: Context) -> Mapping[str, Product]:
+    """Return the products ``table`` and the histograms ``toa``, ``tot`` and ``cal`` of each board.
+
+    Parameters
+    ----------
+    products : mapping
+        ``ingest/hits``.
+    parameters : PixelParameters
+        When a pixel is judged.
+    context : Context
+        Its channel map has the pixels.
+    """
+    hits: pl.DataFrame = products["ingest/hits"].frame.filter(pl.col("hit_flag"))
+    channels = context.channels
+    known = hits.filter(pl.col("channel") >= 0)
+    table = _table(known, channels)
+    state = judge(table, channels, parameters)
+    table = table.with_columns(state=pl.Series(state), good=pl.Series(state == "good"))
+    found: dict[str, Product] = {"table": Table.from_frame(PIXELS, table)}
+    boards = channels.groups["board"].to_list()
+    place = np.full(256, -1)
+    place[boards] = np.arange(len(boards))
+    board = place[hits["board"].to_numpy()]
+    for name, bins in BINS.items():
+        counts = np.zeros((len(boards), bins + 2), dtype=np.int64)
+        inside = board >= 0
+        flat = board[inside] * bins + hits[name].to_numpy()[inside]
+        counts[:, 1:-1] = np.bincount(flat, minlength=len(boards) * bins).reshape(len(boards), bins)
+        axes = (
+            Axis("board", len(boards), labels=tuple(map(str, boards))),
+            Axis(name, bins, -0.5, bins - 0.5, description=f"{name.upper()} code"),
+        )
+        found[name] = HistogramCube(axes, counts, f"hits of each board by {name.upper()} code")
+    return found
+
+
+def _table(hits: pl.DataFrame, channels: ChannelMap) -> pl.DataFrame:
+    n_channels = len(channels)
+    channel = hits["channel"].to_numpy()
+    codes = {name: hits[name].to_numpy() for name in BINS}
+    clean = hits["ea"].to_numpy() == 0
+    all_hits = np.bincount(channel, minlength=n_channels)
+    columns: dict[str, Any] = {
+        "hits": all_hits,
+        "bad_ea": np.bincount(channel[~clean], minlength=n_channels),
+        "zero_cal": np.bincount(channel[codes["cal"] == 0], minlength=n_channels),
+    }
+    for name, code in codes.items():
+        _, columns[f"{name}_mean"], columns[f"{name}_std"] = moments(code[clean], channel[clean], n_channels)
+    flat = channel[clean].astype(np.int64) * BINS["cal"] + codes["cal"][clean]
+    by_code = np.bincount(flat, minlength=n_channels * BINS["cal"]).reshape(n_channels, BINS["cal"])
+    number = by_code.sum(axis=1)
+    mode = by_code.argmax(axis=1)
+    columns["cal_mode"] = np.where(number > 0, mode, np.nan)
+    near = np.abs(np.arange(BINS["cal"]) - mode[:, np.newaxis]) <= _NEAR
+    with np.errstate(invalid="ignore"):
+        columns["cal_far"] = 1.0 - (by_code * near).sum(axis=1) / np.where(number > 0, number, np.nan)
+    _, _, toa_all = moments(codes["toa"], channel, n_channels)
+    _, cal_all, _ = moments(codes["cal"], channel, n_channels)
+    with np.errstate(invalid="ignore", divide="ignore"):
+        columns["jitter_all"] = _PERIOD / np.where(cal_all > 0, cal_all, np.nan) * toa_all
+        bin_ps = _PERIOD / np.where(columns["cal_mean"] > 0, columns["cal_mean"], np.nan)
+        columns["jitter"] = bin_ps * columns["toa_std"]
+        columns["jitter_error"] = columns["jitter"] / np.sqrt(2.0 * np.maximum(number - 1, 1))
+    frame = channels.frame.select("channel", "board", "row", "col")
+    return frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()}).fill_nan(None)
+
+
+def judge(table: pl.DataFrame, channels: ChannelMap, parameters: PixelParameters) -> NDArray[Any]:
+    """Return the state of each pixel, one of `STATES`.
+
+    A pixel without hits is dead, and one with many is hot, only against what its neighbours lead to expect; where they
+    have no hits either (charge injected into one pixel) nothing is expected.
+
+    Parameters
+    ----------
+    table : polars.DataFrame
+        Columns of ``pixels/table``.
+    channels : ChannelMap
+        All pixels.
+    parameters : PixelParameters
+        Limits.
+    """
+    from scipy.special import gammainc
+
+    hits = table["hits"].to_numpy().astype(np.float64)
+    expected = _expected(hits, channels)
+    toa_std = table["toa_std"].fill_null(np.nan).to_numpy()
+    cal_far = table["cal_far"].fill_null(np.nan).to_numpy()
+    judged = hits - table["bad_ea"].to_numpy() >= parameters.minimum_hits
+    with np.errstate(invalid="ignore"):
+        many = (hits > parameters.hot_ratio * expected) & (hits > parameters.minimum_hits)
+        # chance of so many hits or more, with one hit expected at least
+        unlikely = gammainc(np.maximum(hits, 1), np.maximum(expected, 1.0)) < _CHANCE
+        dead = (hits == 0) & (np.exp(-expected) < _CHANCE)
+    state = np.full(hits.size, "good", dtype=object)
+    state[~judged] = "few hits"
+    state[hits == 0] = "no hits"
+    state[judged & (cal_far > parameters.noisy_calibration)] = "noisy calibration"
+    state[judged & (toa_std == 0)] = "stuck"
+    state[many & unlikely & (expected > 0)] = "hot"
+    state[dead] = "dead"
+    return state.astype(str)
+
+
+def _expected(hits: Floats, channels: ChannelMap) -> Floats:
+    """Return the median number of hits of the neighbours of each pixel; 0 where a board has not a whole matrix."""
+    from firstlight.steps.neighbourhood import local_median
+
+    expected = np.zeros(hits.size)
+    for board in channels.groups["board"].to_list():
+        own = np.flatnonzero(channels.column("board") == board)
+        if own.size != ETROC2_SIDE**2:
+            continue
+        matrix = hits[own].reshape(ETROC2_SIDE, ETROC2_SIDE)
+        expected[own] = local_median(matrix, np.ones_like(matrix, dtype=np.bool_), radius=2).ravel()
+    return expected
+
+
+pixels = ProductStep("pixels", run, needs=("ingest/hits",), parameters=PixelParameters)

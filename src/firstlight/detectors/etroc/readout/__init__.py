@@ -1,0 +1,1 @@
+"""Decoders: from the bytes of a file to hits, packets and counters."""

@@ -1,0 +1,158 @@
+"""One step at a time: from files to a run directory, and from there step by step."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from firstlight.errors import StoreError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+    from firstlight.run.finishing import Settings
+    from firstlight.run.store import Run
+
+__all__ = ["advance", "begin", "commands_of"]
+
+# steps that may be missing before a later one: nothing is cut then
+_OPTIONAL = ("pixels", "cut", "cut_times", "injection")
+# the steps that a verb makes
+_STEPS = {
+    "ingest": ("pixels",),
+    "events": ("events",),
+    "cut": ("cut",),
+    "times": ("times",),
+    "cut-times": ("cut_times",),
+    "timewalk": ("timewalk",),
+    "resolution": ("resolution",),
+    "scan": ("injection",),
+}
+
+
+def commands_of(step: str) -> str:
+    """Return the verb that makes a step."""
+    return next((verb for verb, steps in _STEPS.items() if step in steps), step)
+
+
+def begin(
+    files: Sequence[Path],
+    output: Path,
+    changes: Mapping[str, Any],
+    settings: Settings,
+    steps: Sequence[str] = (),
+) -> Run:
+    """Read files into a run directory, and make the first steps.
+
+    Parameters
+    ----------
+    files : sequence of Path
+        Raw files of one run.
+    output : Path
+        The run directory.
+    changes : mapping
+        Options and step parameters, as in a configuration file.
+    settings : Settings
+        How to run.
+    steps : sequence of str
+        Steps that are made beside those of ``ingest``.
+    """
+    from firstlight.detector import get_detector
+    from firstlight.run.chain import process
+
+    return process(get_detector("etroc"), files, output, changes, settings, steps=(*_STEPS["ingest"], *steps))
+
+
+def advance(folder: Path, verb: str, changes: Mapping[str, Any], settings: Settings) -> Run:
+    """Make one step of a run again, and steps before it that are out of date.
+
+    Steps after it that no longer fit are taken away; `status` names them.
+
+    Parameters
+    ----------
+    folder : Path
+        A run directory.
+    verb : str
+        Which step: ``events``, ``cut``, ``times``, ``cut-times``, ``timewalk``, ``resolution``, ``scan``.
+    changes : mapping
+        Step parameters, over those of the run.
+    settings : Settings
+        How to run.
+
+    Raises
+    ------
+    UsageError
+        If a step before it was not made or failed, or the step cannot do its work with these data.
+    StoreError
+        If it is no run directory of an ETROC.
+    """
+    from firstlight.run.finished import derive_again
+    from firstlight.run.store import open_run
+
+    run = open_run(folder)
+    if run.record.get("detector") != "etroc":
+        what = f"is a run of the detector {run.record.get('detector')}, not of etroc"
+        raise StoreError(what, where=folder)
+    (step,) = _STEPS[verb]
+    _check_before(run, step)
+    outdated = run.record.get("outdated", [])
+    wanted = [name for name in _before(step) if name in outdated]
+    run = derive_again(run, changes, settings, steps=(*wanted, step))
+    for name in (*wanted, step):
+        if f"{name}/problem" in run:
+            reason = run[f"{name}/problem"].to_polars()["reason"][0]
+            raise UsageError(reason, where=f"{folder}, step {commands_of(name)}")
+    if not any(name.startswith(f"{step}/") for name in run):
+        _refuse_absent(run, step)
+    return run
+
+
+def _before(step: str) -> list[str]:
+    from firstlight.detectors.etroc.chain import CHAIN
+
+    names = [each.name for each in CHAIN]
+    return names[: names.index(step)]
+
+
+def _check_before(run: Run, step: str) -> None:
+    """Refuse where a step before it failed or is missing."""
+    unfinished = run.record.get("unfinished", {})
+    needed = _needed(step)
+    for name in needed:
+        verb = commands_of(name)
+        hint = f"firstlight etroc {verb} {run.folder}"
+        if name in unfinished:
+            error = unfinished[name].get("error", "it began and did not end")
+            what = f"the step {verb} before it is not complete: {error}"
+            raise UsageError(what, where=run.folder, hint=hint)
+        made = name in run.record.get("steps", {}) or name in run.record.get("outdated", [])
+        if not made:
+            what = f"the step {verb} must be made first"
+            raise UsageError(what, where=run.folder, hint=hint)
+
+
+def _needed(step: str) -> list[str]:
+    """Return the steps whose products a step needs, and theirs, in order."""
+    from firstlight.detectors.etroc.chain import CHAIN
+    from firstlight.steps.step import ProductStep
+
+    by_name = {each.name: each for each in CHAIN}
+    found: list[str] = []
+    waiting = [step]
+    while waiting:
+        each = by_name[waiting.pop()]
+        owners = {name.split("/")[0] for name in each.needs} if isinstance(each, ProductStep) else set()
+        for owner in sorted(owners - set(found)):
+            found.append(owner)
+            waiting.append(owner)
+    return [name for name in by_name if name in found]
+
+
+def _refuse_absent(run: Run, step: str) -> None:
+    from firstlight.detectors.etroc.ingest import is_injection
+
+    injection = is_injection(run["ingest/files"].to_polars())
+    kind = "a charge-injection scan" if injection else "not a charge-injection scan"
+    hint = "firstlight etroc scan" if injection else "firstlight etroc events"
+    what = f"the step {commands_of(step)} has nothing to do: the run is {kind}"
+    raise UsageError(what, where=run.folder, hint=f"{hint} {run.folder}")
