@@ -13,7 +13,13 @@ from firstlight.errors import CheckFailedError
 
 __all__ = ["status", "tell_status", "tell_verification", "verify"]
 
-_COLOURS = {"done": "green", "failed": "red", "stopped": "yellow", "incomplete": "red", "out of date": "yellow"}
+_COLOURS = {
+    "done": "green",
+    "failed": "red",
+    "stopped": "yellow",
+    "incomplete": "red",
+    "out of date": "yellow",
+}
 
 
 @click.command()
@@ -57,7 +63,10 @@ def tell_status(folder: Path, *, as_json: bool) -> None:
     for state in states:
         mark = click.style(f"{state.state:<11}", fg=_COLOURS.get(state.state))
         took = "" if state.seconds is None else f"{state.seconds:.2f} s, "
-        told = state.reason or f"{took}{', '.join(name.split('/')[1] for name in state.products)}"
+        made = ", ".join(name.split("/")[1] for name in state.products) or "nothing to do with these data"
+        told = (
+            state.reason.splitlines()[0] if state.reason else f"{took}{made}" if state.state == "done" else ""
+        )
         click.echo(f"  {state.step:<14} {mark} {told}".rstrip())
     used = [entry for entry in run.record.get("inputs", []) if entry["status"] == "used"]
     refused = len(run.record.get("inputs", [])) - len(used)
@@ -82,7 +91,7 @@ def tell_verification(folder: Path, *, as_json: bool) -> None:
         click.echo(json.dumps({"run": str(folder), "findings": [asdict(f) for f in findings]}, indent=1))
     else:
         for finding in bad:
-            click.echo(f"  {click.style('wrong', fg='red')} {finding.what}: {finding.reason}")
+            click.echo(f"  {click.style('wrong', fg='red')} {finding.what}: {finding.reason.splitlines()[0]}")
         lost = sum("cannot be compared" in finding.reason for finding in findings)
         gone = f" ({lost} inputs are not where they were)" if lost else ""
         click.echo(

@@ -12,6 +12,8 @@ from firstlight.errors import FirstlightError, InputsRefusedError
 from firstlight.face import choose
 
 if TYPE_CHECKING:
+    from collections.abc import Collection
+
     from firstlight.detector import Detector
 
 __all__ = ["finish", "process"]
@@ -50,14 +52,16 @@ def finish(
     options: dict[str, Any],
     *,
     max_events: int | None = None,
+    steps: Collection[str] | None = None,
 ) -> None:
     """Run a chain as the options of a command say, and tell how it ended.
 
-    Inputs that cannot be added up make runs of their own, in folders below the output.
+    Inputs that cannot be added up make runs of their own, in folders below the output. With `steps` only these are made
+    of those that follow reading.
     """
     runs = detector.divided(files)
     if len(runs) == 1:
-        _finish_one(detector, files, values, options, max_events)
+        _finish_one(detector, files, values, options, max_events, steps)
         return
     errors: list[FirstlightError] = []
     output: Path = options["output"]
@@ -65,7 +69,7 @@ def finish(
         if not options["as_json"] and not options["quiet"]:
             click.secho(f"{name} ({len(own)} {'input' if len(own) == 1 else 'inputs'})", bold=True)
         try:
-            _finish_one(detector, own, values, {**options, "output": output / name}, max_events)
+            _finish_one(detector, own, values, {**options, "output": output / name}, max_events, steps)
         except FirstlightError as error:
             errors.append(error)
             click.echo(f"  {error}", err=True)
@@ -92,6 +96,7 @@ def _finish_one(
     values: dict[str, Any],
     options: dict[str, Any],
     max_events: int | None,
+    steps: Collection[str] | None,
 ) -> None:
     from firstlight.run.chain import process as run_chain
 
@@ -99,7 +104,7 @@ def _finish_one(
     try:
         run = run_chain(
             detector, files, options["output"], values, settings_from(options),
-            max_events=max_events, where=options["config"],
+            max_events=max_events, where=options["config"], steps=steps,
         )  # fmt: skip
     except InputsRefusedError as error:
         # what was good is told before the status says that something was refused

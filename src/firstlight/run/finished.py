@@ -109,13 +109,11 @@ def derive_again(
         If an option would need the raw files again.
     """
     detector = get_detector(run.record["detector"])
-    before = dict(run.record["configuration"])
-    merged = {
-        key: {**value, **changes[key]}
-        if key in changes and isinstance(value, dict)
-        else changes.get(key, value)
-        for key, value in {**before, **changes}.items()
-    }
+    merged = dict(run.record["configuration"])
+    for key, value in changes.items():
+        # one parameter of a step that is given leaves its others as they were
+        both = isinstance(value, dict) and isinstance(merged.get(key), dict)
+        merged[key] = {**merged[key], **value} if both else value
     context = context_of(run, detector)
     config = build(configuration_of(detector), merged, where)
     chain = Chain(detector, run, config, settings)

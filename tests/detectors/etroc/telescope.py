@@ -28,7 +28,8 @@ def generate(seed, n=20000, tails=0.0, exponential=False, efficiency=0.97, parti
     jitter = rng.normal(0, 1, shape) * SIGMA * np.where(rng.random(shape) < tails, 4, 1)
     time = rng.uniform(3.0, 9.5, n)[:, None] + OFFSET + walk + jitter
     toa_code = np.floor((12.5 - time) / BIN)
-    tot_code = np.stack([np.searchsorted(_WIDTHS * b, t, side="right") - 1 for b, t in zip(BIN, tot.T)], 1)
+    codes = [np.searchsorted(_WIDTHS * BIN[i], tot[:, i], side="right") - 1 for i in range(3)]
+    tot_code = np.stack(codes, axis=1)
     cal = np.rint(rng.normal(CAL, 0.6, shape))
     wild = rng.random(shape) < 0.01
     cal[wild] = rng.integers(20, 900, wild.sum())

@@ -43,8 +43,10 @@ SIGMA = np.array([0.040, 0.045, 0.050, 0.042, 0.055])
 def toy(seed, n, boards=3, tails=0.0, missing=0.0):
     rng = np.random.default_rng(seed)
     noise = rng.normal(0, 1, (n, boards)) * SIGMA[:boards]
-    times = rng.uniform(3, 9, n)[:, None] + 0.1 * np.arange(boards) + noise * np.where(
-        rng.random((n, boards)) < tails, 4, 1
+    times = (
+        rng.uniform(3, 9, n)[:, None]
+        + 0.1 * np.arange(boards)
+        + noise * np.where(rng.random((n, boards)) < tails, 4, 1)
     )
     times[rng.random((n, boards)) < missing] = np.nan
     return times
@@ -132,7 +134,9 @@ def test_errors_know_that_pairs_share_boards():
         sigma = found.resolution[own]
         expected = (widths[own, one] ** 2 * widths[own, two] ** 2 + sigma**4) / (4 * sigma**2 * 4999)
         assert found.resolution_error[own] == pytest.approx(math.sqrt(expected), rel=1e-3)
-    scatter = np.array([measure(toy(seed, 800, missing=0.2), estimator="std").resolution for seed in range(300)])
+    scatter = np.array(
+        [measure(toy(seed, 800, missing=0.2), estimator="std").resolution for seed in range(300)]
+    )
     told = np.median(
         [measure(toy(seed, 800, missing=0.2), estimator="std").resolution_error for seed in range(40)], axis=0
     )
@@ -188,7 +192,9 @@ def test_without_tails_the_likelihood_is_the_closed_formula():
     assert fit.converged
     # the maximum divides by n, the sample variance by n - 1
     np.testing.assert_allclose(fit.sigma, solve_pairs(widths).resolution * math.sqrt(1 - 1 / 4000), rtol=1e-9)
-    np.testing.assert_allclose(fit.sigma_error * 1e3, measure(times, estimator="std").resolution_error, rtol=2e-3)
+    np.testing.assert_allclose(
+        fit.sigma_error * 1e3, measure(times, estimator="std").resolution_error, rtol=2e-3
+    )
 
 
 def test_missing_boards_add_to_what_is_known():
@@ -236,7 +242,9 @@ def test_rows_fit_the_tables():
         assert frame["tail_fraction"].null_count() == (0 if estimator == "likelihood" else 3)
     rows = pair_rows(times, 1, boards=(0, 1, 3))
     frame = pl.DataFrame(rows, schema={c.name: c.dtype for c in PAIRS.columns})
-    assert frame["std"].to_list() == pytest.approx((pair_widths(times)[0] * 1e3)[[0, 0, 1], [1, 2, 2]].tolist())
+    assert frame["std"].to_list() == pytest.approx(
+        (pair_widths(times)[0] * 1e3)[[0, 0, 1], [1, 2, 2]].tolist()
+    )
 
 
 def test_widths_of_a_gaussian():

@@ -108,17 +108,15 @@ class Bootstrap:
 _WIDTHS: dict[str, WidthName] = {"std": "std", "std_delta": "std", "effective": "effective", "fwhm": "fwhm"}
 
 
-def _replica_of(
-    estimator: Estimator, times: Floats, tails: Literal["auto", "yes", "no"]
-) -> tuple[Replica, Floats]:
-    """Return what measures a replica from times of shape (n_boards, n_events) and counts, and the full result."""
+def _replica_of(estimator: Estimator, times: Floats, tails: Literal["auto", "yes", "no"]) -> Replica:
+    """Return what measures a replica, from times of shape (n_boards, n_events) and counts."""
     if estimator != "likelihood":
         name = _WIDTHS[estimator]
 
         def by_widths(replica: Floats, counts: Floats) -> Floats:
             return solve_pairs(pair_widths(replica.T, name, counts)[0]).resolution * _PICOSECONDS
 
-        return by_widths, by_widths(times, np.ones(times.shape[1]))
+        return by_widths
     nominal = fit_likelihood(times.T, tails=tails, goodness=False)
     shared = JointLikelihood(~np.isnan(times))
     unsolved = np.isnan(nominal.sigma)
@@ -126,10 +124,12 @@ def _replica_of(
     def by_likelihood(replica: Floats, counts: Floats) -> Floats:
         likelihood = shared.copy().set_times(replica, counts)
         parameters, converged = refit(likelihood, nominal)
-        sigma = np.exp(parameters[: len(times)]) * _PICOSECONDS
-        return np.where(unsolved | (not converged), np.nan, sigma)
+        sigma = np.exp(parameters[: len(times)])
+        # at its limit, a hundredth of the smallest one, a width has no solution
+        lost = unsolved | (sigma < 0.02 * np.nanmin(nominal.sigma)) | (not converged)
+        return np.where(lost, np.nan, sigma * _PICOSECONDS)
 
-    return by_likelihood, nominal.sigma * _PICOSECONDS
+    return by_likelihood
 
 
 def bootstrap_walk(
@@ -179,7 +179,7 @@ def bootstrap_walk(
     corrector = walk.corrector
     times, curves, _ = corrector.run()
     starts = corrector.warm(curves)
-    replica_of, _ = _replica_of(estimator, times, tails)
+    replica_of = _replica_of(estimator, times, tails)
     size = corrector.n_events
 
     def one(index: int) -> Floats:

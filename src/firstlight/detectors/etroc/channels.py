@@ -191,8 +191,8 @@ def plan(options: Any, descriptions: Sequence[Description]) -> Plan:
                 chips.setdefault(board.board, "ETROC1")
     boards_of = _given(options.boards, links) or _found(links, chips)
     grouped: dict[int, list[int]] = {}
-    for number, board in boards_of.items():
-        grouped.setdefault(board, []).append(number)
+    for number, of_link in boards_of.items():
+        grouped.setdefault(of_link, []).append(number)
     boards = [
         Board(
             board, tuple(sorted(members)), _chip_id(links, members), chips.get(members[0], "ETROC2"),

@@ -50,7 +50,11 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
         rows.append({"label": "hits", "value": products["ingest/hits"].frame.height, "unit": ""})
     if "events/counts" in products:
         rows.append({"label": "events", "value": _count(products, "complete events"), "unit": ""})
-    if "pixels/table" in products and "resolution/boards" not in products and "injection/lines" not in products:
+    if (
+        "pixels/table" in products
+        and "resolution/boards" not in products
+        and "injection/lines" not in products
+    ):
         rows += list(_jitters(products["pixels/table"].frame))
     boards = ", ".join(str(board) for board in context.channels.groups["board"].to_list())
     rows.append({"label": "boards", "value": boards, "unit": ""})
@@ -235,8 +239,8 @@ def _calibration(products: Mapping[str, Any]) -> Iterator[Check]:
                 continue
             mean = (own["cal"] / own["cal_error"] ** 2).sum() / (1 / own["cal_error"] ** 2).sum()
             off = ((own["cal"] - mean) / own["cal_error"]).abs().max()
-            if off is not None and float(off) > largest:  # type: ignore[arg-type]
-                largest, where = float(off), f"channel {channel}"  # type: ignore[arg-type]
+            if off is not None and float(off) > largest:
+                largest, where = float(off), f"channel {channel}"
         verdict: Verdict = "warn" if largest > _DRIFT else "ok"
         rule = f"calibration codes of the slices of the run differ by at most {largest:.1f} standard deviations from their mean"
         yield Check(

@@ -214,6 +214,9 @@ def read_rows(
                 header = values
                 _check_header(path, header, columns, reader.line_num)
                 continue
+            # a label may be missing at the end
+            if len(columns) <= len(values) < len(header) and set(header[len(values) :]) <= {"output", _NOTE}:
+                values += [""] * (len(header) - len(values))
             if len(values) != len(header):
                 what = f"row {len(rows)} (line {reader.line_num}) has {len(values)} fields, must have {len(header)}"
                 raise InputError(what, where=path, hint=f"columns: {','.join(header)}")
@@ -228,10 +231,8 @@ def read_rows(
 
 
 def _with_header(rows: Sequence[str], columns: Sequence[str]) -> str:
-    """Return rows as the text of a file; a label at their end may be missing."""
-    missing = [len(columns) - row.count(",") for row in rows]
-    lines = [f"{row}{',' * (number == 1)}" for row, number in zip(rows, missing, strict=True)]
-    return "\n".join([",".join((*columns, "output")), *lines])
+    """Return rows as the text of a file."""
+    return "\n".join([",".join((*columns, "output")), *rows])
 
 
 def _read_text(path: Path) -> str:

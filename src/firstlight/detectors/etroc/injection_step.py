@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-__all__ = ["accepted_hits", "injection"]
+__all__ = ["accepted_hits", "injection", "of_splits"]
 
 
 def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context) -> Mapping[str, Product]:
@@ -43,10 +43,7 @@ def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context
     files: pl.DataFrame = products["ingest/files"].frame
     if not is_injection(files):
         return {}
-    hits: pl.DataFrame = products["ingest/hits"].frame
-    if parameters.splits == "first":
-        files = files.filter(pl.col("split").fill_null(0) == 0)
-        hits = hits.filter(pl.col("file").is_in(files["file"].unique().to_list()))
+    hits, files = of_splits(products["ingest/hits"].frame, files, parameters)
     points = count_points(
         hits,
         files,
@@ -66,6 +63,16 @@ def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context
         "jitter": Table.from_frame(JITTER, jitter_vs_charge(points)),
         "suggestions": Table.from_frame(SUGGESTIONS, suggest(lines, noise, curves=curves)),
     }
+
+
+def of_splits(
+    hits: pl.DataFrame, files: pl.DataFrame, parameters: InjectionParameters
+) -> tuple[pl.DataFrame, pl.DataFrame]:
+    """Return hits and files of the splits that are used."""
+    if parameters.splits == "all":
+        return hits, files
+    files = files.filter(pl.col("split").fill_null(0) == 0)
+    return hits.filter(pl.col("file").is_in(files["file"].unique().to_list())), files
 
 
 def accepted_hits(

@@ -364,8 +364,7 @@ def add_hessian(
     hessian: Floats,
     outer: Floats,
 ) -> None:
-    """Add the second derivatives of the log likelihood, and the sum of the products of the gradients of
-    events.
+    """Add the second derivatives of the log likelihood, and the products of the gradients of events.
 
     Those of a sum of components are the mean of those of the components plus the covariance of their
     gradients.

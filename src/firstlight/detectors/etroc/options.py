@@ -14,6 +14,7 @@ __all__ = [
     "EventParameters",
     "InjectionParameters",
     "Options",
+    "OriginalParameters",
     "PixelParameters",
     "ResolutionParameters",
     "TimeCutParameters",
@@ -218,6 +219,37 @@ class InjectionParameters(StrictModel):
     trigger_board: int | None = None
     fixed_thresholds: dict[int, int] = {}
     charge_error: float = pydantic.Field(0.0, ge=0, lt=1)
+
+
+class OriginalParameters(StrictModel):
+    """Charge injection as the original does it.
+
+    Attributes
+    ----------
+    filter_default : bool
+        Keep points without hits of the board that is away from its fixed threshold.
+    noise_with_charge : int
+        Charge whose noise limits are used [fC]; 0: mean and median over charges.
+    rolling_mean : int
+        Thresholds in the mean that a plateau is compared with.
+    difference_from_mean, hit_center, hit_window : float, optional
+        A plateau has hits within `difference_from_mean` of that mean and within `hit_window` of `hit_center`. By default the
+        number of injections, 3 % and 6 % of it; the original has 50, 4450 and 150.
+    trigger_board_hit_center, trigger_board_hit_window : float, optional
+        The same for the trigger board.
+    noise_edge_offset : float
+        The noise ends so far below the plateau [DAC].
+    """
+
+    filter_default: bool = False
+    noise_with_charge: int = pydantic.Field(0, ge=0)
+    rolling_mean: int = pydantic.Field(3, ge=1)
+    difference_from_mean: float | None = pydantic.Field(None, ge=0)
+    hit_center: float | None = pydantic.Field(None, ge=0)
+    hit_window: float | None = pydantic.Field(None, ge=0)
+    trigger_board_hit_center: float | None = pydantic.Field(None, ge=0)
+    trigger_board_hit_window: float | None = pydantic.Field(None, ge=0)
+    noise_edge_offset: float = 4.0
 
 
 class View(StrictModel):

@@ -187,11 +187,10 @@ def _delta_matrix(size: int) -> Floats:
 
 
 def delta_widths(widths: ArrayLike) -> Floats:
-    """Return the widths of "mean of the others minus own" from those of all pairs; exact for standard
-    deviations.
+    """Return the widths of "mean of the others minus own" from those of all pairs.
 
-    ``V_i = (N sum_j s_ij^2 - sum_(j<k) s_jk^2) / (N - 1)^2``; with missing boards each s_ij is of the events
-    of its pair.
+    Exact for standard deviations: ``V_i = (N sum_j s_ij^2 - sum_(j<k) s_jk^2) / (N - 1)^2``. With missing
+    boards each s_ij is of the events of its pair.
 
     Parameters
     ----------
@@ -242,8 +241,7 @@ def pair_widths(
 
 
 def stuck_boards(toa: ArrayLike) -> NDArray[np.bool_]:
-    """Return which boards have the same raw time in all their hits: a time-to-digital converter that is
-    stuck.
+    """Return which boards have the same raw time in all their hits: their converter is stuck.
 
     Parameters
     ----------

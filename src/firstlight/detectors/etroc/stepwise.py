@@ -15,8 +15,6 @@ if TYPE_CHECKING:
 
 __all__ = ["advance", "begin", "commands_of"]
 
-# steps that may be missing before a later one: nothing is cut then
-_OPTIONAL = ("pixels", "cut", "cut_times", "injection")
 # the steps that a verb makes
 _STEPS = {
     "ingest": ("pixels",),
@@ -26,7 +24,7 @@ _STEPS = {
     "cut-times": ("cut_times",),
     "timewalk": ("timewalk",),
     "resolution": ("resolution",),
-    "scan": ("injection",),
+    "scan": ("injection", "original"),
 }
 
 
@@ -93,11 +91,11 @@ def advance(folder: Path, verb: str, changes: Mapping[str, Any], settings: Setti
     if run.record.get("detector") != "etroc":
         what = f"is a run of the detector {run.record.get('detector')}, not of etroc"
         raise StoreError(what, where=folder)
-    (step,) = _STEPS[verb]
+    step, *more = _STEPS[verb]
     _check_before(run, step)
     outdated = run.record.get("outdated", [])
     wanted = [name for name in _before(step) if name in outdated]
-    run = derive_again(run, changes, settings, steps=(*wanted, step))
+    run = derive_again(run, changes, settings, steps=(*wanted, step, *more))
     for name in (*wanted, step):
         if f"{name}/problem" in run:
             reason = run[f"{name}/problem"].to_polars()["reason"][0]
@@ -117,14 +115,15 @@ def _before(step: str) -> list[str]:
 def _check_before(run: Run, step: str) -> None:
     """Refuse where a step before it failed or is missing."""
     unfinished = run.record.get("unfinished", {})
-    needed = _needed(step)
-    for name in needed:
-        verb = commands_of(name)
-        hint = f"firstlight etroc {verb} {run.folder}"
+    for name in _before(step):
         if name in unfinished:
+            verb = commands_of(name)
             error = unfinished[name].get("error", "it began and did not end")
             what = f"the step {verb} before it is not complete: {error}"
-            raise UsageError(what, where=run.folder, hint=hint)
+            raise UsageError(what, where=run.folder, hint=f"firstlight etroc {verb} {run.folder}")
+    for name in _needed(step):
+        verb = commands_of(name)
+        hint = f"firstlight etroc {verb} {run.folder}"
         made = name in run.record.get("steps", {}) or name in run.record.get("outdated", [])
         if not made:
             what = f"the step {verb} must be made first"
@@ -156,3 +155,84 @@ def _refuse_absent(run: Run, step: str) -> None:
     hint = "firstlight etroc scan" if injection else "firstlight etroc events"
     what = f"the step {commands_of(step)} has nothing to do: the run is {kind}"
     raise UsageError(what, where=run.folder, hint=f"{hint} {run.folder}")
+
+
+def reprocess(folder: Path, changes: Mapping[str, Any], settings: Settings, cuts: Path | None = None) -> Run:
+    """Apply cuts and parameters again to the hits that were read; all steps that follow are made again.
+
+    Parameters
+    ----------
+    folder : Path
+        A run directory.
+    changes : mapping
+        Step parameters, over those of the run.
+    settings : Settings
+        How to run.
+    cuts : Path, optional
+        Cut file of all runs. By default ``Individual_Runs/RUN/cuts.csv`` of a scan, else ``cuts.csv`` and
+        ``time_cuts.csv`` of the run directory, where they are.
+    """
+    from firstlight.detectors.etroc.cut_files import chosen_cuts
+    from firstlight.detectors.etroc.ingest import is_injection
+    from firstlight.run.finished import derive_again
+    from firstlight.run.store import open_run
+
+    run = open_run(folder)
+    values: dict[str, Any] = {
+        key: dict(value) if isinstance(value, dict) else value for key, value in changes.items()
+    }
+    if "ingest/files" not in run:
+        what = "nothing was read into this run"
+        raise UsageError(what, where=folder, hint="firstlight etroc ingest FILES -o RUN")
+    if is_injection(run["ingest/files"].to_polars()):
+        own = folder / "Individual_Runs"
+        scan = values.setdefault("injection", {})
+        if cuts is not None:
+            scan.setdefault("cuts", rows_of(cuts))
+        elif own.is_dir():
+            scan.setdefault("cut_files", str(own))
+    else:
+        for step, name in (("cut", "cuts.csv"), ("cut_times", "time_cuts.csv")):
+            given = cuts if step == "cut" else None
+            if given is not None or (folder / name).is_file():
+                values[step] = {**chosen_cuts(folder, name, given), **values.get(step, {})}
+    return derive_again(run, values, settings)
+
+
+def rows_of(path: Path) -> tuple[str, ...]:
+    """Return the rows of a cut file, as a parameter."""
+    from firstlight.detectors.etroc.cuts import read_cuts
+
+    return tuple(
+        ",".join(
+            (
+                cut.board,
+                cut.variable,
+                cut.comparison,
+                f"{cut.value:g}" if isinstance(cut.value, float) else cut.value,
+            )
+        )
+        for cut in read_cuts(path)
+    )
+
+
+def redraw(folder: Path, settings: Settings, max_toa: float | None, max_tot: float | None) -> Path:
+    """Draw all figures of a run again and return the report.
+
+    Parameters
+    ----------
+    folder : Path
+        A run directory.
+    settings : Settings
+        How.
+    max_toa, max_tot : float, optional
+        Ends of the axes of times [ns]; 0: from the data. As before where not given.
+    """
+    from firstlight.run.finished import derive_again
+    from firstlight.run.store import open_run
+
+    run = open_run(folder)
+    view = {"max_toa": max_toa, "max_tot": max_tot}
+    changes = {"view": {key: value for key, value in view.items() if value is not None}}
+    derive_again(run, changes, settings, steps=())
+    return folder / "report" / "index.html"

@@ -19,10 +19,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
-from numpy.polynomial import polynomial
-from scipy.interpolate import BSpline
 
 from firstlight.detectors.etroc import walk_kernels
+from firstlight.detectors.etroc.walk_curves import (
+    PolynomialShape,
+    SplineShape,
+    curve_from_table,
+    evaluate_curve,
+)
 from firstlight.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -43,7 +47,6 @@ METHODS: tuple[Method, ...] = ("ols", "odr", "spline")
 
 _PASSES = 20  # windows of a fit from scratch; the scale settles by a factor of 4 each
 _NORMAL_MAD = 0.6744897501960817  # median of the absolute value of a unit Gaussian
-_SPLINE_QUANTILES = (0.005, 0.995)  # beyond them the spline goes on straight
 
 
 @dataclass(frozen=True)
@@ -140,146 +143,6 @@ class WalkResult:
         return rows
 
 
-class _Polynomial:
-    """Powers of TOT about its mean, in units of its standard deviation."""
-
-    def __init__(self, tot: Floats, order: int, *, scaled: bool) -> None:
-        known = tot[~np.isnan(tot)]
-        # quantiles, not sums: these would depend on the order of the events in their last digits
-        self.center = float(np.median(known)) if known.size else 0.0
-        spread = float(np.quantile(known, 0.9) - np.quantile(known, 0.1)) if known.size else 0.0
-        self.scale = spread if scaled and spread > 0.0 else 1.0
-        self.order = order
-        self.u = (tot - self.center) / self.scale
-
-    def matrix(self) -> Floats:
-        return np.ascontiguousarray(np.nan_to_num(polynomial.polyvander(self.u, self.order)))
-
-    def readable(self, values: Floats, covariance: Floats, shift: float) -> tuple[Floats, Floats, None]:
-        """Return coefficients of powers of TOT in ns, and their errors."""
-        line = np.array([-self.center, 1.0]) / self.scale
-        change = np.zeros((self.order + 1, self.order + 1))
-        power = np.array([1.0])
-        for index in range(self.order + 1):
-            change[: index + 1, index] = power
-            power = np.convolve(power, line)
-        found = change @ values
-        found[0] += shift
-        variance = np.diag(change @ covariance @ change.T)
-        return found, _roots(variance), None
-
-
-class _Spline:
-    """Cubic B-splines with knots at quantiles of TOT, straight beyond the outermost ones."""
-
-    def __init__(self, tot: Floats, inner: int) -> None:
-        known = tot[~np.isnan(tot)]
-        low, high = np.quantile(known, _SPLINE_QUANTILES)
-        places = np.quantile(known, np.linspace(*_SPLINE_QUANTILES, inner + 2)[1:-1])
-        places = np.unique(places[(places > low) & (places < high)])
-        self.knots = np.concatenate([[low] * 4, places, [high] * 4])
-        self.tot = tot
-        self.u = tot
-        self.usable = bool(high > low)
-
-    def matrix(self) -> Floats:
-        return _spline_matrix(self.knots, self.tot)
-
-    def readable(self, values: Floats, covariance: Floats, shift: float) -> tuple[Floats, Floats, Floats]:
-        return values + shift, _roots(np.diag(covariance)), self.knots[2:-2]
-
-
-def _roots(variance: Floats) -> Floats:
-    """Return errors; NaN where the coefficient was not determined (variance 0)."""
-    return np.asarray(np.sqrt(np.where(variance > 0.0, variance, np.nan)))
-
-
-def _spline_matrix(knots: Floats, tot: Floats) -> Floats:
-    """Return all splines at each TOT, of shape (n, n_knots - 4); rows of missing ones are zero."""
-    size = len(knots) - 4
-    low, high = knots[0], knots[-1]
-    inside = np.clip(np.nan_to_num(tot, nan=low), low, high)
-    splines = BSpline(knots, np.eye(size), 3)
-    matrix = np.asarray(splines(inside))
-    slopes = splines.derivative()
-    for edge, beyond in ((low, tot < low), (high, tot > high)):
-        if np.any(beyond):
-            matrix[beyond] += (tot[beyond] - edge)[:, None] * np.asarray(slopes(edge))
-    matrix[np.isnan(tot)] = 0.0
-    return np.ascontiguousarray(matrix)
-
-
-def evaluate_curve(method: str, values: ArrayLike, knots: ArrayLike | None, tot: ArrayLike) -> Floats:
-    """Return a time-walk curve.
-
-    Parameters
-    ----------
-    method : str
-        ``"ols"``, ``"odr"`` or ``"spline"``.
-    values : array_like of float
-        Coefficients as in the table of coefficients, lowest power or first spline first.
-    knots : array_like of float or None
-        Column ``knot`` of the table; used for a spline only.
-    tot : array_like of float
-        Time over threshold in ns.
-
-    Returns
-    -------
-    ndarray, shape of `tot`
-        What is added to the raw time, in ns.
-    """
-    at = np.asarray(tot, dtype=float)
-    coefficients = np.asarray(values, dtype=float)
-    if method != "spline":
-        return np.asarray(polynomial.polyval(at, coefficients))
-    inner = np.asarray(knots, dtype=float)
-    full = np.concatenate([inner[:1], inner[:1], inner, inner[-1:], inner[-1:]])
-    return np.asarray(_spline_matrix(full, at.ravel()) @ coefficients).reshape(at.shape)
-
-
-def curve_from_table(
-    rows: dict[str, Any], board: int, tot: ArrayLike, *, iteration: int | None = None, fold: int = -1
-) -> Floats:
-    """Return the curve of a board from the columns of the table of coefficients, at `tot` in ns.
-
-    Parameters
-    ----------
-    rows : mapping of str to sequence
-        Columns of the table of coefficients.
-    board : int
-        Its label.
-    tot : array_like of float
-        Time over threshold in ns.
-    iteration : int, optional
-        The last one by default.
-    fold : int
-        The curve that was fitted without this fold; -1: with all events.
-
-    Returns
-    -------
-    ndarray, shape of `tot`
-        What is added to the raw time, in ns.
-
-    Raises
-    ------
-    UsageError
-        If the table has no such curve.
-    """
-    columns = {name: np.asarray(rows[name]) for name in ("iteration", "board", "fold", "power", "method")}
-    chosen = (columns["board"] == board) & (columns["fold"] == fold)
-    if iteration is None and np.any(chosen):
-        iteration = int(columns["iteration"][chosen].max())
-    chosen &= columns["iteration"] == (-1 if iteration is None else iteration)
-    where = np.flatnonzero(chosen)
-    if not where.size:
-        what = f"no time-walk curve of board {board}, iteration {iteration}, fold {fold}"
-        raise UsageError(what, known=[f"board {label}" for label in sorted(set(columns["board"].tolist()))])
-    where = where[np.argsort(columns["power"][where])]
-    knots = [rows["knot"][index] for index in where.tolist()]
-    values = np.asarray(rows["value"], dtype=float)[where]
-    return evaluate_curve(str(columns["method"][where[0]]), values, knots, tot)
-
-
 def _window(core: float | None) -> tuple[float, float]:
     """Return the half width of the window, and the standard deviation of a unit Gaussian cut off there."""
     if core is None:
@@ -357,13 +220,13 @@ class Corrector:
                 raise InputError(what, hint=hint)
         self.offsets = _offsets(raw, self.boards)
         self.raw = np.ascontiguousarray(raw - self.offsets[:, None])
-        self.shapes: list[_Polynomial | _Spline] = []
+        self.shapes: list[PolynomialShape | SplineShape] = []
         for row in tot:
-            spline = _Spline(row, self.knots) if self.method == "spline" else None
+            spline = SplineShape(row, self.knots) if self.method == "spline" else None
             if spline is not None and spline.usable:
                 self.shapes.append(spline)
             else:
-                self.shapes.append(_Polynomial(row, self.order, scaled=self.method != "odr"))
+                self.shapes.append(PolynomialShape(row, self.order, scaled=self.method != "odr"))
         matrices = [shape.matrix() for shape in self.shapes]
         self.size = max(matrix.shape[1] for matrix in matrices)
         # all boards have as many columns; empty ones are never determined and stay 0
@@ -379,7 +242,7 @@ class Corrector:
     def readable(self, curves: Curves, at: int, fold: int) -> tuple[Floats, Floats, Floats | None]:
         """Return coefficients, errors and knots of the board in column `at`, as the table has them."""
         shape = self.shapes[at]
-        used = shape.order + 1 if isinstance(shape, _Polynomial) else len(shape.knots) - 4
+        used = shape.order + 1 if isinstance(shape, PolynomialShape) else len(shape.knots) - 4
         values = curves.coefficients[at, fold, :used]
         covariance = curves.covariances[at, fold, :used, :used]
         return shape.readable(values, covariance, float(curves.shifts[at]))

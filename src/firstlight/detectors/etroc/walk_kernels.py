@@ -23,8 +23,7 @@ _SINGULAR = 1e-11  # of a pivot, relative to its diagonal: such a direction is n
 
 @kernel
 def hash_folds(events: Integers, seed: int, n_folds: int) -> Integers:
-    """Return the fold of each event: a hash of its number (SplitMix64), so that order and workers do not
-    matter.
+    """Return the fold of each event: a hash of its number (SplitMix64), whatever the order.
 
     Parameters
     ----------
@@ -52,8 +51,7 @@ def hash_folds(events: Integers, seed: int, n_folds: int) -> Integers:
 
 @kernel
 def fill_delta(raw: Floats, current: Floats, delta: Floats) -> None:
-    """Fill, for each board, the mean of the other boards of the event (corrected so far) minus its own raw
-    time.
+    """Fill, for each board, the mean of the others (corrected so far) minus its own raw time.
 
     Parameters
     ----------
@@ -177,8 +175,7 @@ def fit_linear(
     coefficients: Floats,
     covariances: Floats,
 ) -> float:
-    """Fit a curve that is linear in its coefficients to the events near it: to all folds, and without each
-    one.
+    """Fit a curve that is linear in its coefficients to the events near it, and without each fold.
 
     Parameters
     ----------

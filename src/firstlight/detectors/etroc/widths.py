@@ -32,7 +32,7 @@ _NORMAL_MAD = 0.6744897501960817
 _ONE_SIGMA = math.erf(math.sqrt(0.5))
 _FWHM = 2.0 * math.sqrt(2.0 * math.log(2.0))
 _BANDWIDTH = 2.0  # times sigma n^(-1/5): wide, as what it adds to a Gaussian core is known
-_CELLS = 32  # of the grid, in one bandwidth
+_CELLS = 8  # of the grid, in one bandwidth
 _REACH = 4.0  # robust sigmas that the grid extends beyond the median
 # The mean of the effective sigma of n Gaussian values is sigma (1 - a n^(-2/3)) with a = 1.38 - 4.6 /
 # sqrt(n), as the smallest of many intervals is chosen: fitted to samples of 30 to 30 000 values, good to 0.3
@@ -115,7 +115,7 @@ def effective_sigma(values: ArrayLike, counts: ArrayLike | None = None) -> float
         longer = float(np.min(ordered[lower + 1 :] - ordered[: total - lower - 1]))
         shortest += part * (longer - shortest)
     bias = max(_SHORTEST[0] - _SHORTEST[1] / math.sqrt(total), 0.0) * total ** (-2.0 / 3.0)
-    return 0.5 * shortest / (1.0 - bias)
+    return float(0.5 * shortest / (1.0 - bias))
 
 
 def fwhm_sigma(values: ArrayLike, counts: ArrayLike | None = None) -> float:
@@ -143,10 +143,17 @@ def fwhm_sigma(values: ArrayLike, counts: ArrayLike | None = None) -> float:
     if total < 50.0 or not scale > 0.0:
         return 0.0 if total >= 50.0 and scale == 0.0 else math.nan
     bandwidth = _BANDWIDTH * scale * total ** (-0.2)
-    step = bandwidth / _CELLS * 4.0
-    cells = 2 * math.ceil(_REACH * scale / step)
-    low = float(np.median(known)) - 0.5 * cells * step
-    histogram = np.histogram(known, bins=cells, range=(low, low + cells * step), weights=weights)[0]
+    step = bandwidth / _CELLS
+    half = math.ceil(_REACH * scale / step)
+    # each value is shared by the two grid points next to it: no edges for values to jump over
+    place = (known - float(np.median(known))) / step + half
+    inside = (place >= 0.0) & (place < 2 * half)
+    place = place[inside]
+    lower = place.astype(np.int64)
+    upper_share = place - lower
+    each = np.ones(len(place)) if weights is None else weights[inside]
+    histogram = np.bincount(lower, each * (1.0 - upper_share), 2 * half + 1)
+    histogram += np.bincount(lower + 1, each * upper_share, 2 * half + 1)
     reach = math.ceil(5.0 * bandwidth / step)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * step / bandwidth) ** 2)
     density = np.convolve(histogram, kernel)
@@ -166,8 +173,8 @@ def fwhm_sigma(values: ArrayLike, counts: ArrayLike | None = None) -> float:
         return inside + float(share) * (outside - inside)
 
     full = (edge(last, last + 1) - edge(first, first - 1)) * step
-    # the cells of the histogram add their own width
-    square = (full / _FWHM) ** 2 - bandwidth**2 - step**2 / 12.0
+    # sharing adds a width of its own
+    square = (full / _FWHM) ** 2 - bandwidth**2 - step**2 / 6.0
     return math.sqrt(square) if square > 0.0 else 0.0
 
 

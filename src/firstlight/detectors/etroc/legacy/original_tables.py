@@ -17,11 +17,8 @@ if TYPE_CHECKING:
 
 __all__ = [
     "board_info_data",
-    "combined_etroc1_data",
-    "dac_charge_data",
     "etroc1_data",
     "etroc1_data_in_ns",
-    "noise_limit_data",
     "time_walk_tables",
     "timing_info",
     "twc_info",
@@ -417,64 +414,3 @@ def _by_delta(delta: NDArray[np.float64], at: int, share: float) -> tuple[float 
     parts[at] = (size**2 - size - 1) * delta[at]
     factor = (size - 1) / (size**2 * (size - 2))
     return _root(float(factor * parts.sum()), float(factor**2 * ((2 * parts * share) ** 2).sum()))
-
-
-def combined_etroc1_data(points: pl.DataFrame, files: pl.DataFrame) -> pl.DataFrame:
-    """Return the table ``combined_etroc1_data``: a board of a run, with its hits and conditions.
-
-    Parameters
-    ----------
-    points, files : polars.DataFrame
-        As `POINTS` and `FILES`; the phase is that of the files of the run.
-    """
-    phases = files.group_by("run").agg(pl.col("phase").drop_nulls().first().alias("phase_adjust"))
-    return points.join(phases, on="run", how="left", maintain_order="left").select(
-        pl.col("board").cast(pl.Int64).alias("data_board_id"),
-        "hits",
-        "phase_adjust",
-        pl.col("pixel").alias("pixel_id"),
-        _whole(points["charge"]).alias("board_injected_charge"),
-        _whole(points["threshold"]).alias("board_discriminator_threshold"),
-    )
-
-
-def dac_charge_data(points: pl.DataFrame) -> pl.DataFrame:
-    """Return the table ``dac_charge_data``: the largest threshold with a hit, by board and charge.
-
-    Parameters
-    ----------
-    points : polars.DataFrame
-        As `POINTS`.
-    """
-    found = (
-        points.filter(pl.col("hits") > 0)
-        .group_by(
-            pl.col("board").cast(pl.Int64).alias("data_board_id"),
-            pl.col("charge").alias("board_injected_charge"),
-        )
-        .agg(pl.col("threshold").max().alias("board_discriminator_threshold"))
-        .sort("data_board_id", "board_injected_charge")
-    )
-    return found.with_columns([_whole(found[name]) for name in found.columns])
-
-
-def noise_limit_data(noise: pl.DataFrame, method: str = "original") -> pl.DataFrame:
-    """Return the table ``noise_limit_data``: the noise band of each board.
-
-    Parameters
-    ----------
-    noise : polars.DataFrame
-        As `NOISE`.
-    method : str
-        Whose band; where a board has none by this method, the other one.
-    """
-    first = (pl.col("method") != method).cast(pl.Int8)
-    return (
-        noise.sort("board", first, maintain_order=True)
-        .unique("board", keep="first", maintain_order=True)
-        .select(
-            pl.col("board").cast(pl.Int64).alias("data_board_id"),
-            pl.col("noise_min").alias("noise_min_dac"),
-            pl.col("noise_max").alias("noise_max_dac"),
-        )
-    )

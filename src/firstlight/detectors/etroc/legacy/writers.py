@@ -63,8 +63,6 @@ class OriginalOptions:
         Cut files, copied to ``cuts.backup.csv``; by default ``cuts.csv`` and ``time_cuts.csv`` in the run directory.
     reprocess : bool
         Stage injection: keep the individual runs and apply their cuts again.
-    noise_method : str
-        Stage dac: whose noise band, ``"original"`` or ``"scan"``.
     parameters : mapping
         What the step was given; plain values, kept in the reports.
     """
@@ -75,7 +73,6 @@ class OriginalOptions:
     cuts: Path | None = None
     time_cuts: Path | None = None
     reprocess: bool = False
-    noise_method: str = "original"
     parameters: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -126,6 +123,13 @@ class _Stage:
         kind = "injection" if self.injection else "beam"
         return tables.etroc1_data(self.frame("events/hits"), self.frame("ingest/files"), kind)
 
+    def accepted(self) -> pl.DataFrame:
+        """Return which events pass the cuts on codes; all where none were made."""
+        if "cut/events" in self.products:
+            return self.frame("cut/events")
+        events = self.frame("events/hits")["event"].unique().sort()
+        return pl.DataFrame({"event": events, "accepted": pl.repeat(True, len(events), eager=True)})
+
     def in_ns(self) -> pl.DataFrame:
         """Return ``etroc1_data`` with times in ns."""
         return tables.etroc1_data_in_ns(self.data(), self.frame("events/hits"), self.frame("times/hits"))
@@ -147,7 +151,7 @@ def write_original_files(
         By ``"step/product"``. Needed are: *ingest* ``events/hits`` and ``ingest/files``; *cut* ``cut/events``; *times* those
         and ``times/hits``; *cut-times* ``cut_times/events``; *timewalk* all before and ``timewalk/hits``,
         ``timewalk/coefficients``; *resolution* ``resolution/pairs``; *injection* ``events/hits``, ``ingest/files`` and
-        ``cut/events``; *merge* ``injection/points`` and ``ingest/files``; *dac* ``injection/points``, ``injection/noise``.
+        ``cut/events``; *merge* ``original/combined``; *dac* ``original/points`` and ``original/limits``.
     stage : str
         ``"ingest"``, ``"cut"``, ``"times"``, ``"cut-times"``, ``"timewalk"``, ``"resolution"``, ``"injection"``, ``"merge"``
         or ``"dac"``.
@@ -216,10 +220,10 @@ def _filter(work: _Stage, task: str, file: str, product: str, cuts: Path) -> Non
 
 
 def _times(work: _Stage) -> None:
-    require_task(work.folder, CUTS)
+    require_task(work.folder, *INGEST_TASKS)
     with work.task(TIMES) as writer:
         data = work.in_ns()
-        info = tables.board_info_data(data, work.frame("cut/events"))
+        info = tables.board_info_data(data, work.accepted())
         work.database(writer.path / DATABASE, {"board_info_data": info, "etroc1_data": data})
 
 
@@ -230,15 +234,14 @@ def _cut_times(work: _Stage) -> None:
 
 
 def _time_walk(work: _Stage) -> None:
-    require_task(work.folder, TIME_CUTS)
+    require_task(work.folder, TIMES)
     with work.task(TIME_WALK) as writer:
         content = tables.time_walk_tables(
             work.in_ns(),
             work.frame("events/hits"),
             work.frame("timewalk/coefficients"),
             work.frame("timewalk/hits"),
-            work.frame("cut/events"),
-            work.frame("cut_times/events"),
+            *(work.frame(name) for name in ("cut/events", "cut_times/events") if name in work.products),
         )
         work.database(writer.path / DATABASE, content)
 
@@ -351,18 +354,15 @@ def write_individual_run(
 def _merge(work: _Stage) -> None:
     require_task(work.folder, DIRECTORY, REPROCESS)
     with work.task(MERGE) as writer:
-        table = tables.combined_etroc1_data(work.frame("injection/points"), work.frame("ingest/files"))
-        work.database(writer.path / DATABASE, {"combined_etroc1_data": table})
+        work.database(writer.path / DATABASE, {"combined_etroc1_data": work.frame("original/combined")})
 
 
 def _dac(work: _Stage) -> None:
     require_task(work.folder, MERGE)
     with work.task(DAC) as writer:
         content = {
-            "dac_charge_data": tables.dac_charge_data(work.frame("injection/points")),
-            "noise_limit_data": tables.noise_limit_data(
-                work.frame("injection/noise"), work.options.noise_method
-            ),
+            "dac_charge_data": work.frame("original/points"),
+            "noise_limit_data": work.frame("original/limits"),
         }
         work.database(writer.path / DATABASE, content)
 

@@ -179,10 +179,11 @@ def _summary_row(ax: Axes, row: Mapping[str, Any], y: float, name: str) -> None:
     ax.plot(
         value, y, marker, color=colour, markersize=5.5, markerfacecolor=colour if row["good"] else "white"
     )
-    text = with_error(value, bootstrap if np.isfinite(bootstrap) else formula) + " ps"
+    error = bootstrap if np.isfinite(bootstrap) else formula
+    text = (with_error(value, error) if np.isfinite(error) else f"{value:.1f}") + " ps"
     fraction, scale = number_or_nan(row["tail_fraction"]), number_or_nan(row["tail_scale"])
     if np.isfinite(fraction):
-        text += f"; tail {100 * fraction:.1f} %" + (
+        text += f"; tail {100 * fraction:.2g} %" + (
             f" × {scale:.1f}" if np.isfinite(scale) and fraction > 0 else ""
         )
     if not row["good"]:
