@@ -87,4 +87,8 @@ def detector_group(name: str) -> click.Group:
     if own is not None:
         for verb, command in own.commands.items():
             group.add_command(command, verb)
+    for command in group.commands.values():
+        # the whole first sentence: click cuts it where names of verbs are long
+        first = (command.help or "").strip().split("\n\n")[0]
+        command.short_help = command.short_help or " ".join(first.split()).rstrip(".")
     return group

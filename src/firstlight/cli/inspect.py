@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import asdict
+from dataclasses import fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -64,7 +64,14 @@ def _describe(path: Path, asked: list[Any]) -> dict[str, Any]:
             hint = f"; try: {error.hint}" if error.hint else ""
             reasons[f"{detector.name} ({source.title})"] = error.what + hint
             continue
-        return {"detector": detector.name, "reader": source.title, **asdict(found)}
+        # not asdict(): facts may be objects that say best what they are as text
+        shown = {part.name: getattr(found, part.name) for part in fields(found)}
+        return {
+            "detector": detector.name,
+            "reader": source.title,
+            "unit": getattr(source, "unit", "events"),
+            **shown,
+        }
     return {"path": str(path), "refused": reasons}
 
 
@@ -79,7 +86,7 @@ def _print(path: Path, result: dict[str, Any]) -> None:
     size = size_of(path)
     click.echo(f"  detector    {result['detector']}")
     click.echo(f"  kind        {result['kind']}")
-    click.echo(f"  events      {result['n_events']:,}   ({size / 1e6:,.1f} MB)")
+    click.echo(f"  {result['unit']:<11} {result['n_events']:,}   ({size / 1e6:,.1f} MB)")
     for table, columns in result["tables"].items():
         click.echo(f"  {table:<11} {', '.join(columns)}")
     for key, value in {**result["facts"], **result["conditions"]}.items():

@@ -50,6 +50,9 @@ __all__ = ["Products", "Settings", "configuration_of", "process"]
 
 log = logging.getLogger("firstlight")
 
+# version of a step whose products were made elsewhere
+IMPORTED = 0
+
 
 def configuration_of(detector: Detector) -> type[StrictModel]:
     """Return the model of a detector's configuration file.
@@ -226,24 +229,28 @@ class Chain:
         self.describe_run(activity, channels, notes, records)
         self.end(activity)
 
-    def run_imported(self, path: Path, plan: Plan, products: Mapping[str, Product]) -> Run:
+    def run_imported(
+        self, path: Path, plan: Plan, products: Mapping[str, Product], steps: Collection[str] | None = None
+    ) -> Run:
         """Keep products that were made elsewhere, and do all that follows the reading."""
         activity = provenance.activity(self.settings.command)
         digest = provenance.digest_file(path)
-        records = [InputRecord(str(path), "used", "", path.stat().st_size, digest, kind="imported")]
+        records = [InputRecord(str(path), "used", "", provenance.size_of(path), digest, kind="imported")]
         self.context = Context(plan.channels, self.config, (path.name,), cut=True)
         for name, product in products.items():
             step, _, part = name.partition("/")
-            key = provenance.product_key(step, 0, [self.option_values(), plan.channels.digest], [digest])
+            key = provenance.product_key(
+                step, IMPORTED, [self.option_values(), plan.channels.digest], [digest]
+            )
             self.run.put(
                 name, product, {"key": key, "wasGeneratedBy": f"import of {path.name}", "used": ["inputs"]}
             )
             entry = self.new_steps.setdefault(
-                step, {"version": 0, "key": key, "parameters": {}, "products": []}
+                step, {"version": IMPORTED, "key": key, "parameters": {}, "products": []}
             )
             entry["products"].append(f"{step}/{part}")
         self.run.record["cut_flow"] = []
-        self.complete(activity, plan.channels, plan.notes, records)
+        self.complete(activity, plan.channels, plan.notes, records, steps)
         return self.run
 
     def run_again(self, steps: Collection[str] | None = None) -> Run:
@@ -389,6 +396,11 @@ class Chain:
 
     def derive(self, step: ProductStep, *, make: bool) -> None:
         """Make the products of a step that follows from other products, if they are not there."""
+        entry = self.old_steps.get(step.name)
+        if not make and entry is not None and entry["version"] == IMPORTED:
+            # made elsewhere: there is nothing here that it could be out of date with
+            self.kept(step, entry["key"])
+            return
         missing = [name for name in step.needs if name not in self.run or self.outdated(name)]
         if missing:
             log.info("step %s left out: it needs %s", step.name, ", ".join(missing))

@@ -35,6 +35,8 @@ def import_products(
     output: Path,
     configuration: Mapping[str, Any] | None = None,
     settings: Settings | None = None,
+    *,
+    steps: Collection[str] | None = None,
 ) -> Run:
     """Return a run of products that were made elsewhere, with all that a chain derives from them.
 
@@ -43,17 +45,17 @@ def import_products(
     detector : Detector
         Whose chain.
     path : Path
-        The file that the products come from.
+        The file or folder that the products come from.
     plan : Plan
         Its channel map.
     products : mapping of str to product
         By ``"step/product"``.
-    output, configuration, settings
+    output, configuration, settings, steps
         As of `process`.
     """
     config = build(configuration_of(detector), configuration or {})
     with Run.writing(output, detector.name) as run, logged(run.folder / "run.log"):
-        return Chain(detector, run, config, settings or Settings()).run_imported(path, plan, products)
+        return Chain(detector, run, config, settings or Settings()).run_imported(path, plan, products, steps)
 
 
 def context_of(run: Run, detector: Detector) -> Context:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 
 from firstlight.detector import get_detector
 from firstlight.errors import FirstlightError
-from firstlight.run.chain import Chain
+from firstlight.run.chain import IMPORTED, Chain
 from firstlight.run.finished import context_of
 from firstlight.run.finishing import Settings
 from firstlight.run.provenance import digest_file
@@ -142,6 +142,9 @@ def _steps(run: Run) -> Iterator[Finding]:
     chain.context, chain.new_steps = context, dict(done)
     for step in chain.steps:
         if not isinstance(step, ProductStep) or step.name not in done:
+            continue
+        if done[step.name]["version"] == IMPORTED:
+            yield Finding(f"step {step.name}", True, "imported")
             continue
         missing = [name for name in step.needs if name not in run]
         if missing:

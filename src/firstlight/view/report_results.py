@@ -51,6 +51,7 @@ __all__ = [
 ]
 
 _WIDE = 1.85
+_LARGE, _UPRIGHT = 900, 1.1  # pixels; width / height
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -137,11 +138,16 @@ def _figures(run: Run, figures: Sequence[Plain]) -> str:
     pictures = [read_picture(run, figure) for figure in figures]
     layout: list[str] = []
     # two to a row: an odd one before a wide one, or at the end, has the row for itself
-    for wide, group in groupby(not isinstance(p, str) and p[1] / p[2] >= _WIDE for p in pictures):
+    for wide, group in groupby(not isinstance(p, str) and _is_wide(*p[1:]) for p in pictures):
         size = len(list(group))
         layout += ["wide"] * size if wide else [""] * (size - size % 2) + ["solo"] * (size % 2)
     html = [_figure(*content) for content in zip(figures, pictures, layout, strict=True)]
     return f'<div class="figures">{"".join(html)}</div>'
+
+
+def _is_wide(width: int, height: int) -> bool:
+    """Return whether a picture needs the row for itself: its letters could not be read at half its width."""
+    return width / height >= _WIDE or (width >= _LARGE and width > _UPRIGHT * height)
 
 
 def _figure(figure: Plain, picture: tuple[bytes, int, int] | str, layout: str) -> str:

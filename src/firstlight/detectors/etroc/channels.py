@@ -16,10 +16,11 @@ from firstlight.detector import Description, Plan
 from firstlight.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
+    from firstlight.detectors.etroc.readout.names import NameFields
     from firstlight.detectors.etroc.source import Link
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "channel_map",
     "channel_of",
     "divide",
+    "fields_of",
     "plan",
 ]
 
@@ -171,19 +173,17 @@ def plan(options: Any, descriptions: Sequence[Description]) -> Plan:
     ConfigError
         If the option `boards` names a link that no input has, or one board for two kinds of chip.
     """
-    from firstlight.detectors.etroc.readout.names import read_name
-
     notes = []
     links: dict[int, list[Link]] = {}
     chips: dict[int, str] = {}
     pixels: dict[int, set[str]] = {}
+    hit = {link.link for found in descriptions for link in found.facts["links"] if link.hits}
     for found in descriptions:
         for link in found.facts["links"]:
             links.setdefault(link.link, []).append(link)
             chips[link.link] = found.facts["chip"]
         if found.facts["chip"] == "ETROC1":
-            fields = read_name(Path(found.path).name, options.name_templates, boards=options.name_boards)
-            for board in fields.boards:
+            for board in fields_of(Path(found.path).name, options, hit).boards:
                 if board.pixel is not None:
                     pixels.setdefault(board.board, set()).add(board.pixel)
                 # a board that is named is there, although no threshold of the scan has a hit of it
@@ -209,6 +209,31 @@ def plan(options: Any, descriptions: Sequence[Description]) -> Plan:
         if len(board.links) > 1 and not options.boards
     ]
     return Plan(channel_map(boards), Selection(), {}, tuple(notes))
+
+
+def fields_of(name: str, options: Any, boards: Iterable[int]) -> NameFields:
+    """Return what the name of a file tells, for the boards that a run has.
+
+    The boards of a name are those of the option ``name_boards``; where the run has others, or the name another number of
+    them, they are the boards of the run in rising order.
+
+    Parameters
+    ----------
+    name : str
+        Name of the file.
+    options : Options
+        Templates and boards of names.
+    boards : iterable of int
+        Boards of the run.
+    """
+    from firstlight.detectors.etroc.readout.names import read_name
+
+    own = tuple(sorted(boards))
+    found = read_name(name, options.name_templates, boards=options.name_boards)
+    if found.boards and set(own) <= set(options.name_boards):
+        return found
+    other = read_name(name, options.name_templates, boards=own) if own else found
+    return other if other.boards or set(own) - set(options.name_boards) else found
 
 
 def _given(told: Mapping[str, int], links: Mapping[int, Any]) -> dict[int, int]:

@@ -25,6 +25,7 @@ _TAIL = 0.15
 _DISAGREE = 0.1  # relative, of the core width and the effective one
 _DRIFT = 5.0  # standard deviations
 _POOR = 1e-4  # p-value of an S-curve
+_PEAKED = 30.0  # codes of TOA
 
 
 def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
@@ -32,6 +33,8 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
     rows: list[dict[str, Any]] = []
     if "resolution/boards" in products:
         rows += list(_resolutions(products["resolution/boards"].frame))
+    elif "resolution/pairs" in products:
+        rows += list(_pairs(products["resolution/pairs"].frame))
     if "injection/lines" in products:
         for line in products["injection/lines"].frame.filter("good").iter_rows(named=True):
             value = f"{line['offset']:.1f} ± {line['offset_error']:.1f} + ({line['slope']:.3f} ± {line['slope_error']:.3f}) Q"
@@ -73,12 +76,21 @@ def _resolutions(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
         yield {"label": label, "value": f"{row['resolution']:.2f}{told}", "unit": "ps"}
 
 
+def _pairs(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    last = frame.filter(pl.col("iteration") == pl.col("iteration").max())
+    for row in last.iter_rows(named=True):
+        label = f"width of board {row['board_1']} - board {row['board_2']}"
+        yield {"label": label, "value": f"{row['std']:.2f} ± {row['std_error']:.2f}", "unit": "ps"}
+
+
 def _jitters(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the jitter of the pixels into which charge is injected: those with most hits, if they are few."""
-    lit = frame.filter(pl.col("jitter").is_not_null() & (pl.col("state") != "few hits"))
+    # hits at any time, as in a beam, have codes all over the range: their spread is no jitter
+    lit = frame.filter((pl.col("toa_std") < _PEAKED) & (pl.col("state") != "few hits"))
     if 0 < lit.height <= 4:
         for row in lit.iter_rows(named=True):
-            label = f"jitter, pixel {row['row']}-{row['col']}"
+            place = "" if row["row"] is None else f", pixel {row['row']}-{row['col']}"
+            label = f"jitter{place}"
             if row["state"] == "stuck":
                 yield {"label": label, "value": "stuck: all hits have one code", "unit": ""}
             else:
@@ -213,14 +225,30 @@ def _pixels(products: Mapping[str, Any]) -> Iterator[Check]:
         yield Check(f"{state} pixels", verdict, float(own.height), 0.0, rule, details=details[:20])
 
 
+def _hits_of_boards(products: Mapping[str, Any]) -> list[tuple[int, int]]:
+    if "pixels/table" not in products:
+        return []
+    frame = products["pixels/table"].frame
+    found: list[tuple[int, int]] = (
+        frame.group_by("board", maintain_order=True).agg(pl.col("hits").sum()).rows()
+    )
+    return found
+
+
 def _events(products: Mapping[str, Any]) -> Iterator[Check]:
     if "events/counts" not in products:
         return
     complete, incomplete = _count(products, "complete events"), _count(products, "incomplete events")
     total = complete + incomplete
     if not total:
-        yield Check("events", "no-statistics", 0.0, 1.0, "no event was built")
+        hits = products["ingest/hits"].frame.height if "ingest/hits" in products else 0
+        verdict: Verdict = "bad" if hits else "no-statistics"
+        yield Check("events", verdict, 0.0, 1.0, f"no event was built of {hits:,} hits")
         return
+    dead = [str(board) for board, hits in _hits_of_boards(products) if not hits]
+    if dead:
+        rule = f"board {' and board '.join(dead)} has no hit; events are built of the others"
+        yield Check("boards without hits", "bad", float(len(dead)), 0.0, rule)
     share = complete / total
     rule = f"{complete:,} of {total:,} events have all boards"
     yield Check("events", "ok" if share > _ACCEPTED else "warn", share, _ACCEPTED, rule)

@@ -15,6 +15,7 @@ from firstlight.cli.common import (
     progress_from,
     progress_options,
     run_options,
+    settings_from,
     tell,
     values_from,
 )
@@ -119,6 +120,22 @@ def _boards(text: str) -> dict[str, int]:
     return found
 
 
+@commands.command("import")
+@click.argument("original", type=click.Path(path_type=Path))
+@run_options("firstlight-etroc")
+def import_run(original: Path, **options: Any) -> None:
+    """Open a run made by the original's package, with its events and cuts.
+
+    ORIGINAL is its run directory: with data/data.sqlite, or the individual runs of a charge-injection folder. Times, time
+    walk and resolution, or S-curves, are made by our chain, in a run directory of our own.
+    """
+    from firstlight.detectors.etroc.import_original import import_original
+
+    values = values_from(options["config"], options["settings"])
+    run = import_original(original, options["output"], settings_from(options), values)
+    tell(run, as_json=options["as_json"], quiet=options["quiet"], fail_on=options["fail_on"])
+
+
 @commands.command()
 @_step_options
 @click.option(
@@ -190,7 +207,11 @@ def cut_times(**options: Any) -> None:
 
 def _cut(verb: str, step: str, name: str, options: dict[str, Any]) -> None:
     from firstlight.detectors.etroc.cut_files import chosen_cuts, write_suggestion
+    from firstlight.detectors.etroc.stepwise import open_etroc
 
+    open_etroc(
+        options["run"]
+    )  # what is wrong with the directory comes before what is wrong with its cut file
     own = {key: options.pop(key) for key in ("file", "rows", "suggest", "nothing")}
     keep = options.pop("keep_events")
     if own["suggest"]:
@@ -256,9 +277,10 @@ def timewalk(**options: Any) -> None:
 @click.option("--seed", type=int, help="Of the bootstrap.")
 @click.option("--slices", type=click.IntRange(1, 1000), help="Parts of the run.")
 @click.option("--minimum-events", type=click.IntRange(20), help="Parts with fewer events are left out.")
+@click.option("--run-table", metavar="CSV", help="Table with Run, HV0, HV1 ...: resolution by bias voltage.")
 def resolution(estimator: str | None, **options: Any) -> None:
     """Time resolution of every board."""
-    names = ("bootstrap", "seed", "slices", "minimum_events")
+    names = ("bootstrap", "seed", "slices", "minimum_events", "run_table")
     given = {f"resolution__{name}": options.pop(name) for name in names}
     given["resolution__bootstrap_estimator"] = estimator
     _advance_exactly("resolution", options, {key: value for key, value in given.items() if value is not None})
@@ -373,6 +395,9 @@ def status(run: Path, as_json: bool) -> None:
 @json_option
 def verify(run: Path, as_json: bool) -> None:
     """Verify a run: products whole, steps up to date, inputs unchanged. Exit status 4 if not."""
+    from firstlight.detectors.etroc.stepwise import open_etroc
+
+    open_etroc(run)
     tell_verification(run, as_json=as_json)
 
 

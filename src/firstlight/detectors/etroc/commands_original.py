@@ -189,7 +189,9 @@ def _step(
 def cut_single_run(keep_events: bool, **options: Any) -> None:
     """Apply cuts.csv of the run directory to the events."""
     from firstlight.detectors.etroc.cut_files import chosen_cuts
+    from firstlight.detectors.etroc.stepwise import open_etroc
 
+    open_etroc(options["out_directory"])
     task = "apply_event_cuts"
     given = {"keep_events": keep_events}
     with _reported(options["out_directory"], task, given):
@@ -228,7 +230,9 @@ def calculate_times(max_toa: float, max_tot: float, fbin_choice: str, **options:
 def cut_times_in_ns(max_toa: float, max_tot: float, keep_events: bool, **options: Any) -> None:
     """Apply time_cuts.csv of the run directory to the events."""
     from firstlight.detectors.etroc.cut_files import chosen_cuts
+    from firstlight.detectors.etroc.stepwise import open_etroc
 
+    open_etroc(options["out_directory"])
     given = {"max_toa": max_toa, "max_tot": max_tot, "keep_events": keep_events}
     with _reported(options["out_directory"], "apply_time_cuts", given):
         cuts = chosen_cuts(options["out_directory"], "time_cuts.csv", None)
@@ -262,10 +266,10 @@ def calculate_time_walk(iterations: int, order: int, **options: Any) -> None:
 @_script("analyse_time_resolution")
 def analyse_time_resolution(**options: Any) -> None:
     """Time resolution of each board; steps in between that were not made are made with their defaults."""
-    from firstlight.run.store import open_run
+    from firstlight.detectors.etroc.stepwise import open_etroc
 
     folder: Path = options["out_directory"]
-    done = {name.split("/")[0] for name in open_run(folder)}
+    done = {name.split("/")[0] for name in open_etroc(folder)}
     written: list[Path] = []
     for verb, step, task in (
         ("times", "times", "calculate_times_in_ns"), ("timewalk", "timewalk", "calculate_time_walk_correction"),

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
 
 from firstlight.data.schema import Table
-from firstlight.detectors.etroc.channels import ETROC2_SIDE, board_of_link, channel_of
+from firstlight.detectors.etroc.channels import ETROC2_SIDE, board_of_link, channel_of, fields_of
 from firstlight.detectors.etroc.source import HARMLESS, RAW_HITS, RAW_PACKETS, USED, WORDS
 from firstlight.detectors.etroc.tables import COUNTERS, FILES, HITS, PACKETS
 from firstlight.steps.step import ChunkStep, Context, NoParameters, Product
@@ -63,7 +64,8 @@ def collect(chunk: Chunk, _: NoParameters, __: Context) -> Collected:
 def finish(partial: Collected, _: NoParameters, context: Context) -> dict[str, Product]:
     """Return the products ``hits``, ``packets``, ``counters`` and ``files``."""
     channels = context.channels
-    fields = _names(context)
+    partial, names = _numbered(partial, context.files)
+    fields = _names(names, context)
     hits = _with_places(_joined(partial.hits, RAW_HITS.dtypes), channels, fields)
     packets = _joined(partial.packets, RAW_PACKETS.dtypes)
     boards = _boards(packets["link"], channels)
@@ -74,21 +76,26 @@ def finish(partial: Collected, _: NoParameters, context: Context) -> dict[str, P
         "hits": Table(hits.select(HITS.names), HITS),
         "packets": Table(packets.select(PACKETS.names), PACKETS),
         "counters": Table(counters.select(COUNTERS.names), COUNTERS),
-        "files": _files(partial, words, hits, fields, context),
+        "files": _files(partial, words, hits, fields, names),
     }
 
 
-def _names(context: Context) -> list[NameFields]:
-    """Return what the names of the files tell."""
-    from pathlib import PurePath
+def _numbered(partial: Collected, files: Sequence[str]) -> tuple[Collected, list[str]]:
+    """Return the chunks with files counted among those that were read, and their names: refused ones have no number."""
+    read = sorted({file for file, _ in partial.records})
+    number = {file: index for index, file in enumerate(read)}
 
-    from firstlight.detectors.etroc.readout.names import read_name
+    def renumbered(parts: tuple[tuple[int, Any], ...]) -> tuple[tuple[int, Any], ...]:
+        return tuple((number[file], part) for file, part in parts)
 
-    options: Any = context.options
-    return [
-        read_name(PurePath(name).name, options.name_templates, boards=options.name_boards)
-        for name in context.files
-    ]
+    collected = (partial.hits, partial.packets, partial.words, partial.records)
+    return Collected(*map(renumbered, collected)), [files[file] for file in read]
+
+
+def _names(files: Sequence[str], context: Context) -> list[NameFields]:
+    """Return what the names of files tell."""
+    boards = context.channels.groups["board"].to_list()
+    return [fields_of(PurePath(name).name, context.options, boards) for name in files]
 
 
 def _joined(parts: Sequence[tuple[int, pl.DataFrame]], dtypes: Mapping[str, Any]) -> pl.DataFrame:
@@ -136,7 +143,7 @@ def _files(
     words: pl.DataFrame,
     hits: pl.DataFrame,
     fields: Sequence[NameFields],
-    context: Context,
+    names: Sequence[str],
 ) -> Table:
     """Return a row for each file and board that its name tells; one row where it tells none."""
     n_records: dict[int, int] = {}
@@ -160,7 +167,7 @@ def _files(
     for file in sorted(n_records):
         found = fields[file]
         common: dict[str, Any] = {
-            "file": file, "name": context.files[file], "kind": found.kind or "", "run": found.run, "split": found.split,
+            "file": file, "name": names[file], "kind": found.kind or "", "run": found.run, "split": found.split,
             "n_words": n_words.get(file, 0), "n_records": n_records[file], "n_hits": n_hits.get(file, 0),
             "board": None, "pixel": None, "phase": found.phase, "charge": None, "threshold": None,
             "bias": found.bias, "first_rejected": first.get(file),

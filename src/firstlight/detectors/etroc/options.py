@@ -179,6 +179,9 @@ class ResolutionParameters(StrictModel):
         Parts of the run for which the resolution is given.
     minimum_events : int
         A part, pixel or file with fewer events has no resolution.
+    run_table : str
+        Table of runs (CSV) with a column ``Run`` and bias voltages ``HV0``, ``HV1`` ... of the boards; files are found in it
+        by the number in their name.
     """
 
     bootstrap: int = pydantic.Field(200, ge=0, le=100_000)
@@ -186,6 +189,7 @@ class ResolutionParameters(StrictModel):
     seed: int = 1
     slices: int = pydantic.Field(5, ge=1, le=1000)
     minimum_events: int = pydantic.Field(200, ge=20)
+    run_table: str = ""
 
 
 class InjectionParameters(StrictModel):

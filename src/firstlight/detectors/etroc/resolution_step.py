@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,12 +17,16 @@ from firstlight.steps.step import Context, Product, ProductStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import Literal
 
     from numpy.typing import NDArray
 
     from firstlight.detectors.etroc.chain_bootstrap import Bootstrap
+    from firstlight.detectors.etroc.resolution import Measurement
 
 __all__ = ["REPLICAS", "resolution"]
+
+_FEW = 50  # replicas of an error without an interval
 
 REPLICAS = TableSchema(
     "replicas",
@@ -69,27 +74,28 @@ def run(
         what = f"the resolution of single boards needs three boards or more, the run has {len(boards)}; the width of their difference is in the table of pairs"
         return found | problem(what)
     rows: dict[str, list[Any]] = {}
-    bootstrap = None
+    whole: dict[str, Measurement] = {}
+    bootstraps: dict[str, Bootstrap] = {}
     if parameters.bootstrap:
-        bootstrap, reason = _bootstrap(last, parameters, context)
-        if bootstrap is None:
+        bootstraps, reason = _bootstrap(last, parameters, context)
+        if not bootstraps:
             return found | problem(reason)
-        found["replicas"] = _table(REPLICAS, bootstrap.rows())
+        found["replicas"] = _table(REPLICAS, bootstraps[parameters.bootstrap_estimator].rows())
     for index, matrix in enumerate(matrices):
         raw = matrix["toa_ns"] - matrix["correction_ns"]
         names = ESTIMATORS if index == n_iterations - 1 else ("std", "std_delta")
         for name in names:
-            measured = measure(matrix["toa_ns"], boards=boards, estimator=name, raw=raw)
+            measured = whole[name] = measure(matrix["toa_ns"], boards=boards, estimator=name, raw=raw)
             more = {}
-            if bootstrap is not None and name == parameters.bootstrap_estimator and index == n_iterations - 1:
-                low, high = bootstrap.interval()
-                more = {"bootstrap_error": bootstrap.error(), "low": low, "high": high}
+            if name in bootstraps and index == n_iterations - 1:
+                more = {"bootstrap_error": bootstraps[name].error()}
+                if name == parameters.bootstrap_estimator:
+                    more["low"], more["high"] = bootstraps[name].interval()
             for column, values in measured.rows(index, **more).items():
                 rows.setdefault(column, []).extend(values)
     found["boards"] = _table(RESOLUTION, rows)
-    found["slices"] = Table.from_rows(
-        SLICES, list(_slices(last, parameters, context, products["ingest/files"].frame))
-    )
+    parts = _Parts(last, whole["likelihood"], parameters)
+    found["slices"] = Table.from_rows(SLICES, list(_slices(parts, context, products["ingest/files"].frame)))
     return found
 
 
@@ -102,55 +108,117 @@ def _table(schema: TableSchema, columns: Mapping[str, list[Any]]) -> Table:
 
 def _bootstrap(
     matrix: Matrix, parameters: ResolutionParameters, context: Context
-) -> tuple[Bootstrap | None, str]:
-    """Return the replicas, or None and the reason why there are none."""
+) -> tuple[dict[str, Bootstrap], str]:
+    """Return replicas by estimator, or none and the reason why there are none.
+
+    Widths without a formula for their error have one from fewer replicas, which is good to 10 %.
+    """
     from firstlight.detectors.etroc.chain_bootstrap import bootstrap_walk
     from firstlight.detectors.etroc.timewalk import correct_walk
 
     walk: WalkParameters = getattr(context.options, "timewalk", WalkParameters())
     raw = matrix["toa_ns"] - matrix["correction_ns"]
+    wanted: dict[Any, int] = {
+        "effective": min(parameters.bootstrap, _FEW),
+        "fwhm": min(parameters.bootstrap, _FEW),
+    }
+    wanted[parameters.bootstrap_estimator] = parameters.bootstrap
     try:
         corrected = correct_walk(
             raw, matrix["tot_ns"], boards=matrix.boards, events=matrix.events, **walk_options(walk)
         )
-        return bootstrap_walk(
-            corrected, n=parameters.bootstrap, seed=parameters.seed, estimator=parameters.bootstrap_estimator
-        ), ""
+        return {
+            name: bootstrap_walk(corrected, n=number, seed=parameters.seed, estimator=name)
+            for name, number in wanted.items()
+        }, ""
     except (InputError, UsageError) as error:
-        return None, error.what
+        return {}, error.what
 
 
-def _slices(
-    matrix: Matrix, parameters: ResolutionParameters, context: Context, files: pl.DataFrame
-) -> Iterator[dict[str, Any]]:
+@dataclass(frozen=True)
+class _Parts:
+    """The events that parts are taken of, and the result of all of them."""
+
+    matrix: Matrix
+    whole: Measurement
+    parameters: ResolutionParameters
+
+    def rows(self, by: str, label: str, x: float | None, inside: NDArray[np.bool_]) -> list[dict[str, Any]]:
+        """Return a row a board for a part of the events.
+
+        Whether there is a tail is decided on all events, as for the bootstrap: what is too little to be seen there
+        cannot be seen in a part.
+        """
+        from firstlight.detectors.etroc.resolution import measure
+
+        matrix = self.matrix
+        common = {"by": by, "label": label, "x": x}
+        if np.count_nonzero(inside) < self.parameters.minimum_events:
+            nothing = {"resolution": None, "resolution_error": None, "status": "few events"}
+            counts = np.isfinite(matrix["toa_ns"][inside]).sum(axis=0)
+            return [
+                {**common, "board": board, "events": int(count), **nothing}
+                for board, count in zip(matrix.boards, counts, strict=True)
+            ]
+        measured = self.whole
+        if not inside.all():
+            fit = self.whole.fit
+            tails: Literal["auto", "no"] = "auto" if fit is None or fit.has_tail else "no"
+            times = matrix["toa_ns"][inside]
+            raw = times - matrix["correction_ns"][inside]
+            measured = measure(times, boards=matrix.boards, estimator="likelihood", tails=tails, raw=raw)
+        return [
+            {
+                **common, "board": board, "events": int(measured.events[place]),
+                "resolution": float(measured.resolution[place]),
+                "resolution_error": float(measured.resolution_error[place]), "status": measured.status[place],
+            }
+            for place, board in enumerate(matrix.boards)
+        ]  # fmt: skip
+
+
+def _slices(parts: _Parts, context: Context, files: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the resolution in parts of the run: of time, files, bias voltages and pixels."""
+    matrix, n_slices = parts.matrix, parts.parameters.slices
     position = np.arange(matrix.events.size)
     file = np.nanmax(matrix["file"], axis=1) if matrix.events.size else np.zeros(0)
-    if parameters.slices > 1:
-        edges = np.linspace(0, matrix.events.size, parameters.slices + 1).astype(int)
-        for index in range(parameters.slices):
+    if n_slices > 1:
+        edges = np.linspace(0, matrix.events.size, n_slices + 1).astype(int)
+        for index in range(n_slices):
             inside = (position >= edges[index]) & (position < edges[index + 1])
             numbers = matrix.events[inside]
             label = f"events {numbers[0]} to {numbers[-1]}" if numbers.size else "no events"
             middle = float(numbers.mean()) if numbers.size else None
-            yield from _part("time", label, middle, matrix, inside, parameters)
+            yield from parts.rows("time", label, middle, inside)
     names = dict(files.select("file", "name").unique("file").iter_rows())
     if len(names) > 1:
         for index in sorted(names):
-            yield from _part("file", names[index], float(index), matrix, file == index, parameters)
-    bias = {
-        index: value
-        for index, value in files.select("file", "bias").unique("file").iter_rows()
-        if value is not None
-    }
-    for value in sorted(set(bias.values())):
-        inside = np.isin(file, [index for index, each in bias.items() if each == value])
-        yield from _part("bias", f"{value:g} V", value, matrix, inside, parameters)
-    yield from _pixels(matrix, parameters, context)
+            yield from parts.rows("file", names[index], float(index), file == index)
+    yield from _by_bias(parts, file, files)
+    yield from _pixels(parts, context)
 
 
-def _pixels(matrix: Matrix, parameters: ResolutionParameters, context: Context) -> Iterator[dict[str, Any]]:
+def _by_bias(parts: _Parts, file: NDArray[np.float64], files: pl.DataFrame) -> Iterator[dict[str, Any]]:
+    """Yield the resolution in files of the same bias voltages: of the table of runs, else of the names of the files."""
+    from firstlight.detectors.etroc.run_table import bias_of_files
+
+    by_bias: dict[tuple[tuple[int, float], ...], list[int]] = {}
+    for index, bias in bias_of_files(files, parts.matrix.boards, parts.parameters.run_table).items():
+        by_bias.setdefault(tuple(sorted(bias.items())), []).append(index)
+    for values, members in sorted(by_bias.items()):
+        volts = dict(values)
+        label = "/".join(f"{value:g}" for value in dict.fromkeys(volts.values())) + " V"
+        for row in parts.rows("bias", label, None, np.isin(file, members)):
+            yield {**row, "x": volts.get(row["board"])}
+
+
+def _inputs(parameters: ResolutionParameters) -> list[str]:
+    return [parameters.run_table] if parameters.run_table else []
+
+
+def _pixels(parts: _Parts, context: Context) -> Iterator[dict[str, Any]]:
     """Yield the resolution of a board in the events in which one of its pixels is hit, where it has several."""
+    matrix = parts.matrix
     labels = context.channels.frame.select("channel", "row", "col")
     for place, board in enumerate(matrix.boards):
         channel = matrix["channel"][:, place]
@@ -160,46 +228,18 @@ def _pixels(matrix: Matrix, parameters: ResolutionParameters, context: Context) 
             continue
         for number in known.tolist():
             inside = channel == number
-            if np.count_nonzero(inside) < parameters.minimum_events:
+            if np.count_nonzero(inside) < parts.parameters.minimum_events:
                 continue
             _, row, col = labels.row(number)
-            for found in _part("pixel", f"{row}-{col}", float(number), matrix, inside, parameters):
+            for found in parts.rows("pixel", f"{row}-{col}", float(number), inside):
                 if found["board"] == board:
                     yield found
 
 
-def _part(
-    by: str,
-    label: str,
-    x: float | None,
-    matrix: Matrix,
-    inside: NDArray[np.bool_],
-    parameters: ResolutionParameters,
-) -> list[dict[str, Any]]:
-    """Return a row a board for a part of the events."""
-    from firstlight.detectors.etroc.resolution import measure
-
-    rows = []
-    common = {"by": by, "label": label, "x": x}
-    if np.count_nonzero(inside) < parameters.minimum_events:
-        nothing = {"resolution": None, "resolution_error": None, "status": "few events"}
-        counts = np.isfinite(matrix["toa_ns"][inside]).sum(axis=0)
-        return [
-            {**common, "board": board, "events": int(count), **nothing}
-            for board, count in zip(matrix.boards, counts, strict=True)
-        ]
-    measured = measure(matrix["toa_ns"][inside], boards=matrix.boards, estimator="likelihood")
-    for place, board in enumerate(matrix.boards):
-        rows.append(
-            {
-                **common, "board": board, "events": int(measured.events[place]),
-                "resolution": float(measured.resolution[place]),
-                "resolution_error": float(measured.resolution_error[place]), "status": measured.status[place],
-            }
-        )  # fmt: skip
-    return rows
-
-
 resolution = ProductStep(
-    "resolution", run, needs=("timewalk/hits", "ingest/files"), parameters=ResolutionParameters
+    "resolution",
+    run,
+    needs=("timewalk/hits", "ingest/files"),
+    parameters=ResolutionParameters,
+    inputs=_inputs,
 )

@@ -35,6 +35,8 @@ _START = 1 << 16
 _KEPT = 64 << 20
 _ADDED = ("file", "board", "channel")
 _UNKNOWN = 255
+# a file of which less can be used is of another format
+_USABLE = 0.5
 
 RAW_HITS = TableSchema(
     "hits",
@@ -154,6 +156,8 @@ class ReadOut:
         Expression that the name of a file without any content must match: an empty file says nothing by itself.
     has_packets : bool
         Whether hits come in packets.
+    unit : str
+        What is counted as an event of a file.
     """
 
     name: str
@@ -167,6 +171,7 @@ class ReadOut:
     version: int = 1
     patterns: tuple[FilePattern, ...] = ()
     span_events: int | None = None
+    unit: str = "lines"
     schemas: Mapping[str, TableSchema] = field(
         default_factory=lambda: {"hits": RAW_HITS, "packets": RAW_PACKETS, "words": WORDS}
     )
@@ -213,12 +218,13 @@ class ReadOut:
 
     def _decoded(self, path: Path) -> Decoded:
         found = decoded(path, self.decoder)
-        if found.n_words and not found.n_records and not {*USED, *HARMLESS} & set(found.counters):
-            reasons = ", ".join(f"{count:,} x {word}" for word, count in found.counters.items())
-            what = f"holds nothing that is {self.title}: {reasons}"
-            raise InputError(
-                what, where=path, hint="firstlight inspect FILE says what other readers make of it"
-            )
+        used = sum(count for word, count in found.counters.items() if word in USED)
+        harmless = sum(found.counters.get(word, 0) for word in HARMLESS if word != "blank line")
+        # fillers alone may be words of any format: the first bytes decide
+        if used + harmless < _USABLE * found.n_words or (found.n_words and not used and not self.sniff(path)):
+            place, reason = found.rejected[0] if found.rejected else (1, "not of this format")
+            what = f"{used:,} of {found.n_words:,} words can be used; the first bad one is {place}: {reason}"
+            raise InputError(what, where=path)
         if not found.n_words and re.fullmatch(self.empty_names, path.name) is None:
             what = "the file is empty"
             raise InputError(what, where=path, hint="was it copied whole?")
@@ -359,19 +365,19 @@ _INJECTION_NAME = r"TDC_Data_PhaseAdj.*_Split_\d+\.dat"
 SOURCES = (
     ReadOut(
         "tamalero", "ETROC2, TAMALERO records of 8 bytes", "ETROC2", "tamalero:decode_tamalero",
-        "tamalero:looks_like_tamalero", (".dat", ".bin"), _TAMALERO_NAME, has_packets=True,
+        "tamalero:looks_like_tamalero", (".dat", ".bin"), _TAMALERO_NAME, has_packets=True, unit="packets",
     ),
     ReadOut(
         "kc705", "ETROC2, KC705 event frames (text or binary)", "ETROC2", "kc705:decode_kc705",
-        "kc705:looks_like_kc705", (".dat", ".bin", ".txt"), _KC705_NAME, has_packets=True,
+        "kc705:looks_like_kc705", (".dat", ".bin", ".txt"), _KC705_NAME, has_packets=True, unit="packets",
     ),
     ReadOut(
         "nem", "ETROC2, translated text (.nem, .sem)", "ETROC2", "nem:decode_nem", "nem:looks_like_nem",
-        (".nem", ".sem", ".dat", ".txt"), r".+\.[ns]em", has_packets=True,
+        (".nem", ".sem", ".dat", ".txt"), r".+\.[ns]em", has_packets=True, unit="packets",
     ),
     ReadOut(
         "emulator", "early ETROC2 emulator words (5 hexadecimal bytes a line)", "ETROC2",
-        "emulator:decode_emulator", "emulator:looks_like_emulator", (".txt", ".dat"), has_packets=True,
+        "emulator:decode_emulator", "emulator:looks_like_emulator", (".txt", ".dat"), has_packets=True, unit="packets",
     ),
     ReadOut(
         "beam", "ETROC1 beam text (7 columns)", "ETROC1", "beam:decode_beam", "beam:looks_like_beam", (".txt", ".dat"),

@@ -141,7 +141,12 @@ def _build_events(
         use = pl.col("hit_flag") & use
     hits = raw.filter(use)
     packets: pl.DataFrame = products["ingest/packets"].frame
-    pattern = parameters.pattern or tuple(boards_of(context.channels))
+    # a board without any hit would make every event incomplete; the checks tell of it
+    pattern = (
+        parameters.pattern
+        or tuple(sorted(hits["board"].unique().to_list()))
+        or tuple(boards_of(context.channels))
+    )
     building = parameters.building
     if building == "auto":
         building = "counters" if packets.height else "pattern"

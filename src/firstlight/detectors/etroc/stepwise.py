@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from firstlight.run.finishing import Settings
     from firstlight.run.store import Run
 
-__all__ = ["advance", "begin", "commands_of"]
+__all__ = ["advance", "begin", "commands_of", "open_etroc", "redraw", "reprocess"]
 
 # the steps that a verb makes
 _STEPS = {
@@ -85,12 +85,8 @@ def advance(folder: Path, verb: str, changes: Mapping[str, Any], settings: Setti
         If it is no run directory of an ETROC.
     """
     from firstlight.run.finished import derive_again
-    from firstlight.run.store import open_run
 
-    run = open_run(folder)
-    if run.record.get("detector") != "etroc":
-        what = f"is a run of the detector {run.record.get('detector')}, not of etroc"
-        raise StoreError(what, where=folder)
+    run = open_etroc(folder)
     step, *more = _STEPS[verb]
     _check_before(run, step)
     outdated = run.record.get("outdated", [])
@@ -102,6 +98,27 @@ def advance(folder: Path, verb: str, changes: Mapping[str, Any], settings: Setti
             raise UsageError(reason, where=f"{folder}, step {commands_of(name)}")
     if not any(name.startswith(f"{step}/") for name in run):
         _refuse_absent(run, step)
+    return run
+
+
+def open_etroc(folder: Path) -> Run:
+    """Return a run directory of an ETROC.
+
+    Raises
+    ------
+    StoreError
+        If it is none; a run of the original's package is told apart.
+    """
+    from firstlight.detectors.etroc.legacy.run_manager import is_layout
+    from firstlight.run.store import open_run
+
+    if folder.is_dir() and not (folder / "run.json").is_file() and is_layout(folder):
+        what = "is a run directory of the original's package"
+        raise StoreError(what, where=folder, hint=f"firstlight etroc import {folder} -o RUN")
+    run = open_run(folder)
+    if run.record.get("detector") != "etroc":
+        what = f"is a run of the detector {run.record.get('detector')}, not of etroc"
+        raise StoreError(what, where=folder)
     return run
 
 
@@ -175,9 +192,8 @@ def reprocess(folder: Path, changes: Mapping[str, Any], settings: Settings, cuts
     from firstlight.detectors.etroc.cut_files import chosen_cuts
     from firstlight.detectors.etroc.ingest import is_injection
     from firstlight.run.finished import derive_again
-    from firstlight.run.store import open_run
 
-    run = open_run(folder)
+    run = open_etroc(folder)
     values: dict[str, Any] = {
         key: dict(value) if isinstance(value, dict) else value for key, value in changes.items()
     }
@@ -229,9 +245,8 @@ def redraw(folder: Path, settings: Settings, max_toa: float | None, max_tot: flo
         Ends of the axes of times [ns]; 0: from the data. As before where not given.
     """
     from firstlight.run.finished import derive_again
-    from firstlight.run.store import open_run
 
-    run = open_run(folder)
+    run = open_etroc(folder)
     view = {"max_toa": max_toa, "max_tot": max_tot}
     changes = {"view": {key: value for key, value in view.items() if value is not None}}
     derive_again(run, changes, settings, steps=())

@@ -409,7 +409,7 @@ def draw_slices(scene: Scene, by: str) -> Canvas:
         ax.set(
             xlabel=_SLICED.get(by, by),
             ylabel="resolution [ps]",
-            xlim=(reach[0] - 0.6 * step, reach[-1] + 0.6 * step),
+            xlim=(reach[0] - 0.6 * (step or 1.0), reach[-1] + 0.6 * (step or 1.0)),
         )
         low, high = ax.get_ylim()
         ax.set_ylim(low - 0.06 * (high - low), high + (0.1 + 0.075 * len(boards)) * (high - low))

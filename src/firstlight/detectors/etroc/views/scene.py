@@ -99,6 +99,12 @@ class Scene:
             found |= set(self.frame("injection/points")["board"].unique().to_list())
         return sorted(int(board) for board in found)
 
+    def end_of(self, column: str) -> float | None:
+        """Return where the axis of TOA or TOT in ns ends, if that was asked for."""
+        view = getattr(self.context.options, "view", None)
+        asked = {"toa_ns": "max_toa", "tot_ns": "max_tot"}.get(column, "")
+        return float(getattr(view, asked, 0.0)) or None
+
     def colour(self, board: int) -> str:
         """Return the colour of a board, the same in every figure."""
         return board_colour(self.boards.index(board) if board in self.boards else 7)

@@ -40,6 +40,8 @@ def _distribution(scene: Scene, column: str) -> Draw:
             return
         low, high = np.quantile(frame[column].to_numpy(), (0.001, 0.999))
         margin = 0.05 * max(float(high - low), 0.1)
+        if (end := scene.end_of(column)) is not None:
+            low, high, margin = min(float(low) - margin, 0.0), end, 0.0
         # bins of whole steps of the converter of each board, or the two patterns would beat
         number = 2 if column == "tot_ns" else 1
         quantum = number * float(frame["bin_ns"].median() or 0.02)  # type: ignore[arg-type]
@@ -94,7 +96,7 @@ def _pair(scene: Scene, column: str, one: int, two: int) -> Draw:
         name = _NAMES[column]
         draw_density(
             ax, x, y, labels=(f"{name} of board {one} [ns]", f"{name} of board {two} [ns]"), bins=(70, 70),
-            limits=(_limits(x), _limits(y)), colour_axes=bar, colour_label="events per bin",
+            limits=(_limits(x, scene.end_of(column)), _limits(y, scene.end_of(column))), colour_axes=bar, colour_label="events per bin",
         )  # fmt: skip
         words = [f"n {x.size:,}", f"correlation {np.corrcoef(x, y)[0, 1]:.3f}".replace("-", "−")]
         text_box(ax, words, right=False, size=0.85)
@@ -106,7 +108,9 @@ def _pair(scene: Scene, column: str, one: int, two: int) -> Draw:
     return draw
 
 
-def _limits(values: np.ndarray) -> tuple[float, float]:
+def _limits(values: np.ndarray, end: float | None) -> tuple[float, float]:
+    if end is not None:
+        return min(float(values.min()), 0.0), end
     low, high = np.quantile(values, (0.001, 0.999))
     margin = 0.06 * max(float(high - low), 0.05)
     return float(low - margin), float(high + margin)
