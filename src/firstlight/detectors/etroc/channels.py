@@ -93,7 +93,8 @@ def channel_map(boards: Sequence[Board]) -> ChannelMap:
     labels = {"row": "row", "col": "column", "channel": "pixel", "group": "board", "position": "pixel"}
     group_frame = pl.DataFrame(groups, schema=_GROUPS)
     layout = "grid" if grid else "planes"
-    return ChannelMap(chips, f"{len(boards)} boards", frame, layout, group_frame, labels)  # type: ignore[arg-type]
+    numbers = ", ".join(str(board.number) for board in boards)
+    return ChannelMap(chips, f"board{'s' * (len(boards) > 1)} {numbers}", frame, layout, group_frame, labels)  # type: ignore[arg-type]
 
 
 _COLUMNS: dict[str, Any] = {
@@ -241,6 +242,13 @@ def _given(told: Mapping[str, int], links: Mapping[int, Any]) -> dict[int, int]:
         if int(link) not in links:
             known = [str(number) for number in sorted(links)]
             raise ConfigError.unknown("link", link, known, where="option boards")
+    left_out = [str(link) for link in sorted(links) if told and str(link) not in told]
+    if left_out:
+        what = f"link {' and '.join(left_out)} is of no board"
+        hint = ", ".join(
+            f"{link} = {board}" for link, board in [*told.items(), (left_out[0], max(told.values()) + 1)]
+        )
+        raise ConfigError(what, where="option boards", hint=hint)
     return {int(link): board for link, board in told.items()}
 
 

@@ -174,6 +174,12 @@ def _packets(products: Mapping[str, Any]) -> Iterator[Check]:
     verdict = _grade(lost / frame.height, _INCOMPLETE)
     rule = f"{lost:,} of {frame.height:,} packets have no trailer"
     yield Check("incomplete packets", verdict, lost / frame.height, _INCOMPLETE[0], rule)
+    states = complete.filter(pl.col("status") != 0).group_by("status").len().sort("status")
+    odd = int(states["len"].sum())
+    verdict = _grade(odd / frame.height, (0.0, 0.1))
+    details = tuple(f"status {status}: {count:,} packets" for status, count in states.iter_rows())
+    rule = f"{odd:,} of {complete.height:,} packets have status bits that are set"
+    yield Check("status bits", verdict, float(odd), 0.0, rule, details=details)
 
 
 def _hits(products: Mapping[str, Any]) -> Iterator[Check]:
@@ -216,12 +222,13 @@ def _pixels(products: Mapping[str, Any]) -> Iterator[Check]:
         details = tuple(
             f"board {row['board']}, pixel {row['row']}-{row['col']}" for row in own.iter_rows(named=True)
         )
-        meaning = "all hits have the same TOA code: " if state == "stuck" and own.height else ""
-        rule = (
-            f"{meaning}{own.height} of {judged.height} pixels with hits are {state}"
-            if state != "dead"
-            else (f"{own.height} pixels are dead among neighbours with hits")
-        )
+        words = {
+            "stuck": "of {all} pixels with hits are stuck: all their hits have one TOA code",
+            "dead": "pixels without hits among neighbours with hits are dead",
+            "hot": "of {all} pixels with hits have far more of them than their neighbours",
+            "noisy calibration": "of {all} pixels with hits have a noisy calibration code",
+        }
+        rule = f"{own.height} {words[state].format(all=judged.height)}"
         yield Check(f"{state} pixels", verdict, float(own.height), 0.0, rule, details=details[:20])
 
 
@@ -287,12 +294,15 @@ def _cuts(products: Mapping[str, Any]) -> Iterator[Check]:
         if f"{step}/flow" not in products:
             continue
         frame = products[f"{step}/flow"].frame
-        before, after = int(frame["events_before"][0]), int(frame["events_after"][-1])
+        after = int(frame["events_after"][-1])
+        # an event without any hit passes no cut, and says nothing of the cuts
+        whole = products["events/hits"].frame["event"].n_unique() if "events/hits" in products else None
+        before = int(frame["events_before"][0]) if whole is None else whole
         if not before:
             continue
         share = after / before
         verdict: Verdict = "bad" if after == 0 else "warn" if share < _ACCEPTED else "ok"
-        yield Check(name, verdict, share, _ACCEPTED, f"{after:,} of {before:,} events pass")
+        yield Check(name, verdict, share, _ACCEPTED, f"{after:,} of {before:,} events with hits pass")
 
 
 def _problems(products: Mapping[str, Any]) -> Iterator[Check]:

@@ -48,7 +48,8 @@ def chosen_cuts(
     path = file or run / name
     if not path.is_file():
         what = "the cut file does not exist"
-        hint = "--suggest writes one that follows from the data, --none makes no cut"
+        verb = "cut" if name == "cuts.csv" else "cut-times"
+        hint = f"firstlight etroc {verb} {run} --suggest writes one that follows from the data, --none makes no cut"
         raise ConfigError(what, where=path, hint=hint)
     return {"file": str(path), "rows": (), "suggest": False}
 

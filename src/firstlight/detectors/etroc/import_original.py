@@ -9,13 +9,14 @@ import polars as pl
 from firstlight.data.schema import Table
 from firstlight.data.select import Selection
 from firstlight.detector import Plan
-from firstlight.detectors.etroc.channels import Board, channel_map
+from firstlight.detectors.etroc.channels import ETROC2_SIDE, Board, channel_map, channel_of
 from firstlight.detectors.etroc.tables import ACCEPTED, EVENT_COUNTS, EVENT_HITS, FILES, HITS, PACKETS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from firstlight.data.channels import ChannelMap
     from firstlight.run.finishing import Settings
     from firstlight.run.store import Run
 
@@ -55,15 +56,11 @@ def import_original(
     boards = tuple(values.get("name_boards", (0, 1, 3)))
     kind = describe_original(folder).kind
     data = read_original(folder, boards)
-    products = _products(data, injection=kind != "beam")
+    channels = channel_map(_boards(data.hits, data.files))
+    products = _products(data, channels, injection=kind != "beam")
     if kind == "scan":
         values["injection"] = {"cut_files": str(folder / INDIVIDUAL), **values.get("injection", {})}
-    plan = Plan(
-        channel_map(_boards(data.hits, data.files)),
-        Selection(),
-        {},
-        (f"imported from a {kind} run of the original",),
-    )
+    plan = Plan(channels, Selection(), {}, (f"imported from a {kind} run of the original",))
     made = {name.split("/")[0] for name in products}
     steps = [step.name for step in CHAIN if step.name not in made]
     return import_products(
@@ -71,12 +68,10 @@ def import_original(
     )
 
 
-def _products(data: Any, *, injection: bool) -> dict[str, Table]:
-    hits = data.hits.with_columns(
-        pl.col("channel").cast(pl.Int32)
-        if "channel" in data.hits.columns
-        else pl.lit(-1, pl.Int32).alias("channel")
-    )
+def _products(data: Any, channels: ChannelMap, *, injection: bool) -> dict[str, Table]:
+    place = [data.hits[name].fill_null(ETROC2_SIDE).to_numpy() for name in ("row", "col")]
+    channel = channel_of(channels)[data.hits["board"].to_numpy(), place[0], place[1]]
+    hits = data.hits.with_columns(channel=pl.Series(channel))
     products = {
         "ingest/hits": Table.from_frame(HITS, hits.select(HITS.names)),
         "ingest/packets": Table.from_frame(PACKETS, pl.DataFrame(schema=PACKETS.dtypes)),

@@ -115,27 +115,32 @@ def _with_places(hits: pl.DataFrame, channels: ChannelMap, fields: Sequence[Name
     board = _boards(hits["link"], channels)
     if channels.groups["chip"].to_list() and channels.groups["chip"][0] == "ETROC1":
         places = _named_places(fields)
-        if places.height:
-            keys = hits.select("file").with_columns(board=board.cast(pl.UInt8))
-            named = keys.join(places, on=["file", "board"], how="left", maintain_order="left")
-            hits = hits.with_columns(row=named["named_row"], col=named["named_col"])
+        if places:
+            # a table of all boards of all files: looking up is faster than joining
+            index = pl.Series(
+                hits["file"].to_numpy().astype(np.uint32) << 8 | board.to_numpy().astype(np.uint32)
+            )
+            table = [places.get(number, (None, None)) for number in range(len(fields) << 8)]
+            for k, name in enumerate(("row", "col")):
+                told = pl.Series(name, [place[k] for place in table], dtype=pl.UInt8)
+                hits = hits.with_columns(told.gather(index))
     row = hits["row"].fill_null(ETROC2_SIDE).to_numpy()
     col = hits["col"].fill_null(ETROC2_SIDE).to_numpy()
     channel = channel_of(channels)[board.to_numpy(), row, col]
     return hits.with_columns(board=board.cast(pl.UInt8), channel=pl.Series(channel, dtype=pl.Int32))
 
 
-def _named_places(fields: Sequence[NameFields]) -> pl.DataFrame:
+def _named_places(fields: Sequence[NameFields]) -> dict[int, tuple[int, int]]:
+    """Return row and column that the names of files tell, by 256 x file + board."""
     from firstlight.detectors.etroc.readout.names import pixel_place
 
-    rows = []
+    places = {}
     for file, found in enumerate(fields):
         for board in found.boards:
             place = None if board.pixel is None else pixel_place(board.pixel)
             if place is not None:
-                rows.append((file, board.board, place[1], place[2]))
-    schema = {"file": pl.UInt16, "board": pl.UInt8, "named_row": pl.UInt8, "named_col": pl.UInt8}
-    return pl.DataFrame(rows, schema=schema, orient="row")
+                places[file << 8 | board.board] = (place[1], place[2])
+    return places
 
 
 def _files(

@@ -10,7 +10,7 @@ import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.etroc.options import ResolutionParameters, WalkParameters
-from firstlight.detectors.etroc.steps import Matrix, boards_of, matrix_of, problem, walk_options
+from firstlight.detectors.etroc.steps import Matrix, boards_with_hits, matrix_of, problem, walk_options
 from firstlight.detectors.etroc.tables import PAIRS, RESOLUTION, SLICES
 from firstlight.errors import InputError, UsageError
 from firstlight.steps.step import Context, Product, ProductStep
@@ -60,7 +60,7 @@ def run(
     from firstlight.detectors.etroc.resolution import ESTIMATORS, measure, pair_rows
 
     hits: pl.DataFrame = products["timewalk/hits"].frame
-    boards = boards_of(context.channels)
+    boards = boards_with_hits(hits, context.channels)
     n_iterations = int(hits["iteration"].max() or 0) + 1  # type: ignore[arg-type]
     columns = ("toa_ns", "correction_ns", "tot_ns", "channel", "file")
     matrices = [matrix_of(hits.filter(iteration=index), columns, boards) for index in range(n_iterations)]
@@ -71,7 +71,7 @@ def run(
             pairs.setdefault(name, []).extend(values)
     found: dict[str, Product] = {"pairs": _table(PAIRS, pairs)}
     if len(boards) < 3:
-        what = f"the resolution of single boards needs three boards or more, the run has {len(boards)}; the width of their difference is in the table of pairs"
+        what = f"the resolution of single boards needs three boards or more, events have {len(boards)}; the width of their difference is in the table of pairs"
         return found | problem(what)
     rows: dict[str, list[Any]] = {}
     whole: dict[str, Measurement] = {}

@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 __all__ = [
     "Matrix",
     "boards_of",
+    "boards_with_hits",
     "cut",
     "cut_times",
     "events",
@@ -96,7 +97,12 @@ def matrix_of(frame: pl.DataFrame, columns: Sequence[str], boards: Sequence[int]
     """
     wanted = sorted(frame["board"].unique().to_list()) if boards is None else list(boards)
     event = frame["event"].to_numpy()
-    numbers, row = np.unique(event, return_inverse=True)
+    if np.all(event[1:] >= event[:-1]):
+        first = np.ones(event.size, dtype=np.bool_)
+        np.not_equal(event[1:], event[:-1], out=first[1:])
+        numbers, row = event[first], np.cumsum(first) - 1
+    else:
+        numbers, row = np.unique(event, return_inverse=True)
     place = np.full(256, -1)
     place[wanted] = np.arange(len(wanted))
     column = place[frame["board"].to_numpy()]
@@ -117,6 +123,12 @@ def problem(reason: str) -> dict[str, Product]:
 def boards_of(channels: ChannelMap) -> list[int]:
     """Return the boards of a run."""
     return [int(board) for board in channels.groups["board"].to_list()]
+
+
+def boards_with_hits(hits: pl.DataFrame, channels: ChannelMap) -> list[int]:
+    """Return the boards that events are made of: a pattern may leave boards out; all boards of a run without hits."""
+    found = set(hits["board"].unique().to_list())
+    return [board for board in boards_of(channels) if board in found] or boards_of(channels)
 
 
 def n_events_of(counts: pl.DataFrame) -> int:
@@ -164,11 +176,11 @@ def _build_events(
         event, hits["board"].to_numpy(), hits["toa"].to_numpy(), hits["tot"].to_numpy(), parameters.one_hit
     )
     keep &= event >= 0
-    found = (
-        hits.with_columns(event=pl.Series(event))
-        .filter(pl.Series(keep))
-        .sort("event", "board", maintain_order=True)
-    )
+    found = hits.with_columns(event=pl.Series(event)).filter(pl.Series(keep))
+    # a pattern of rising boards leaves the order of the files
+    order = found["event"].to_numpy().astype(np.int64) << 8 | found["board"].to_numpy()
+    if np.any(order[1:] < order[:-1]):
+        found = found.sort("event", "board", maintain_order=True)
     left_out = [
         (
             "with hit flag 0, or error bits (EA) that are not accepted",
@@ -244,7 +256,7 @@ def _cut_hits(
     accepted, flow = apply_cuts(
         hits,
         cuts,
-        boards_of(context.channels),
+        boards_with_hits(hits, context.channels),
         keep_events=parameters.keep_events,
         n_events=n_events_of(products["events/counts"].frame),
         files=products["ingest/files"].frame,
@@ -324,7 +336,11 @@ def _cut_in_ns(
         accepted_hits = timed.filter(pl.Series(before[timed["event"].to_numpy()]))
         cuts = _suggested(suggest_time_cuts, accepted_hits) if parameters.suggest else []
     accepted, flow = apply_time_cuts(
-        timed, cuts, boards_of(context.channels), keep_events=parameters.keep_events, n_events=before.size
+        timed,
+        cuts,
+        boards_with_hits(timed, context.channels),
+        keep_events=parameters.keep_events,
+        n_events=before.size,
     )
     return _accepted(accepted, flow)
 
@@ -360,9 +376,9 @@ def _correct(
     timed: pl.DataFrame = products["times/hits"].frame
     accepted = _accepted_by(products, ("cut/events", "cut_times/events"))
     timed = timed.filter(pl.Series(accepted[timed["event"].to_numpy()]) & pl.col("toa_ns").is_not_null())
-    boards = boards_of(context.channels)
+    boards = boards_with_hits(products["times/hits"].frame, context.channels)
     if len(boards) < 2:
-        return problem(f"the time-walk correction needs two boards or more, the run has {len(boards)}")
+        return problem(f"the time-walk correction needs two boards or more, events have {len(boards)}")
     matrix = matrix_of(timed, ("toa_ns", "tot_ns", "channel", "file"), boards)
     try:
         found = correct_walk(

@@ -131,7 +131,16 @@ class TimeCut:
     def text(self) -> str:
         """The cut in words."""
         words = {ALL: "all boards", ANY: "any board"}
-        who = ", ".join(f"{name} of {words.get(board, f'board {board}')}" for name, board in self.variables)
+        short = {
+            "time_of_arrival_ns": "TOA",
+            "toa_ns": "TOA",
+            "time_over_threshold_ns": "TOT",
+            "tot_ns": "TOT",
+        }
+        who = ", ".join(
+            f"{short.get(name, name)} of {words.get(board, f'board {board}')}"
+            for name, board in self.variables
+        )
         return f"{self.shape} {self.direction} {', '.join(f'{value:g}' for value in self.values)}: {who}"
 
 

@@ -36,16 +36,32 @@ BUNCHES = 3564
 
 def _bars(files: Sequence[int]) -> tuple[NDArray[np.int64], list[str]]:
     """Return for each file its bar, and the label of each bar: of many files neighbours share one."""
-    step = -(-len(files) // _MOST_BARS)
+    step = max(-(-len(files) // _MOST_BARS), 1)
     labels = [str(files[start]) for start in range(0, len(files), step)]
     return np.arange(len(files)) // step, labels
+
+
+def _ticks(scene: Scene, files: Sequence[int], labels: Sequence[str]) -> list[str]:
+    """Return what stands below each bar: names of files; their numbers where a bar is several files."""
+    names = _file_names(scene)
+    if len(files) == len(labels):
+        return [names.get(int(label), label) for label in labels]
+    step = -(-len(files) // _MOST_BARS)
+    return [
+        f"{files[start]}–{files[min(start + step, len(files)) - 1]}" for start in range(0, len(files), step)
+    ]
+
+
+def _all_files(scene: Scene, frame: pl.DataFrame) -> list[int]:
+    """Return the files of a run, also those without anything in them."""
+    whole = scene.frame("ingest/files") if scene.filled("ingest/files") else frame
+    return sorted(whole["file"].unique().to_list())
 
 
 def draw_words(scene: Scene) -> Canvas:
     """Draw what became of the words of each file: all of them, and below those that were not used."""
     frame = scene.frame("ingest/counters")
-    names = _file_names(scene)
-    files = sorted(frame["file"].unique().to_list())
+    files = _all_files(scene, frame)
     bars, labels = _bars(files)
     bar_of = dict(zip(files, bars.tolist(), strict=True))
     kinds = _kinds(frame)
@@ -54,7 +70,7 @@ def draw_words(scene: Scene) -> Canvas:
     for file, word, count in frame.select("file", "word", "count").iter_rows():
         if count:
             heights[word if word in heights else _OTHER][bar_of[file]] += count
-    ticks = [names.get(int(label), label) for label in labels]
+    ticks = _ticks(scene, files, labels)
     total = int(frame["count"].sum())
     lost = int(frame.filter(~pl.col("used"))["count"].sum())
     shared = "" if len(files) == len(labels) else f"; a bar is {-(-len(files) // _MOST_BARS)} files"
@@ -175,7 +191,7 @@ def _name_bars(ax: Axes, ticks: Sequence[str]) -> None:
     turned = len(ticks) > 6
     ax.set_xticks(chosen, [ticks[index] for index in chosen], rotation=90 if turned else 0)
     ax.tick_params(axis="x", labelsize=8.5 if turned else 9.0, length=0)
-    ax.set_xlabel("file")
+    ax.set_xlabel("number of the file" if any("–" in tick for tick in ticks) else "file")
 
 
 def judge_packets(frame: pl.DataFrame) -> pl.DataFrame:
@@ -204,15 +220,14 @@ def judge_packets(frame: pl.DataFrame) -> pl.DataFrame:
 def draw_packets(scene: Scene) -> Canvas:
     """Draw good and bad packets of each file, the hits of a packet for each link, and the status bits."""
     frame = judge_packets(scene.frame("ingest/packets"))
-    files = sorted(frame["file"].unique().to_list())
+    files = _all_files(scene, frame)
     bars, labels = _bars(files)
     bar_of = dict(zip(files, bars.tolist(), strict=True))
     heights = {kind: np.zeros(len(labels)) for kind in _PACKETS}
     for file, kind, count in frame.group_by("file", "kind").len().iter_rows():
         heights[kind][bar_of[file]] += count
     # what there is none of stays in the key with its 0, without a bar
-    names = _file_names(scene)
-    ticks = [names.get(int(label), label) for label in labels]
+    ticks = _ticks(scene, files, labels)
     good = int(heights["good"].sum())
 
     def per_file(ax: Axes, _: Axes | None) -> None:

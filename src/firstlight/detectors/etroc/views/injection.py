@@ -390,6 +390,7 @@ def draw_noise_and_jitter(scene: Scene) -> Canvas:
 
 def _against_charge(scene: Scene, product: str, column: str, label: str) -> Draw:
     def draw(ax: Axes, _: Axes | None) -> None:
+        from firstlight.detectors.etroc.injection_lines import COMMON_NOISE
         from firstlight.view.draw import no_data
 
         frame = scene.frame(product).drop_nulls(column).sort("charge")
@@ -408,6 +409,15 @@ def _against_charge(scene: Scene, product: str, column: str, label: str) -> Draw
                 at = rows["threshold"].drop_nulls().to_numpy()
                 span = f"{at.min():.0f}" if at.min() == at.max() else f"{at.min():.0f}–{at.max():.0f}"
                 name += f", threshold {span} DAC"
+            if column == "noise" and (common := rows.filter(pl.col("status") == COMMON_NOISE)).height:
+                # one width was fitted to all charges: it is no measurement at each of them
+                width, own = float(common["noise"][0]), float(common["noise_error"][0] or 0.0)
+                told = f"{name}: one width for {common.height} charges, {width:.2f} ± {own:.2f} DAC"
+                ax.axhspan(width - own, width + own, color=colour, alpha=0.25, linewidth=0)
+                ax.axhline(width, color=colour, linewidth=1.2, label=told)
+                good &= (rows["status"] != COMMON_NOISE).to_numpy()
+                y = np.where((rows["status"] == COMMON_NOISE).to_numpy(), np.nan, y)
+                name = "_nolegend_"
             ax.errorbar(x[good], y[good], error[good], fmt="o", color=colour, markersize=5, label=name)
             if (~good).any():
                 ax.errorbar(

@@ -385,7 +385,9 @@ def draw_cut_flow(scene: Scene) -> Canvas:
     for title, frame in flows:
         for row in frame.sort("row").iter_rows(named=True):
             if row["row"] < 0:
-                rows.append((f"before the {title}", row["events_before"], row["events_after"], None))
+                rows.append(
+                    (f"all events, before the {title}", row["events_before"], row["events_after"], None)
+                )
             else:
                 name = row["cut"] if not row["label"] else f"{row['cut']} ({row['label']})"
                 rows.append((name, row["events_before"], row["events_after"], row["events_alone"]))
@@ -403,7 +405,7 @@ def draw_cut_flow(scene: Scene) -> Canvas:
         for y, (_, first, last, alone) in zip(place, rows, strict=True):
             text = f"{last:,}" if alone is None else f"{last:,}  (−{first - last:,}; alone {alone:,})"
             ax.text(1.012, y, text, transform=ax.get_yaxis_transform(), va="center", fontsize=9)
-        ax.set_yticks(place, [name if len(name) < 44 else f"{name[:42]}…" for name, *_ in rows])
+        ax.set_yticks(place, [name if len(name) < 60 else f"{name[:58]}…" for name, *_ in rows])
         ax.tick_params(axis="y", length=0)
         ax.set(xlim=(0, start), ylim=(-0.6, len(rows) - 0.4), xlabel="events")
         ax.legend(handles=[Patch(color="#1f5f99", label="left"), Patch(color="#d1662a", label="taken away")],
@@ -414,7 +416,8 @@ def draw_cut_flow(scene: Scene) -> Canvas:
 
     height = 1.75 + 0.3 * len(rows)
     canvas = sheet(WIDTH, height)
-    first, last = (rows[0][1], rows[-1][2]) if rows else (0, 0)
+    first = rows[0][1] if rows else 0
+    last = first if scene.accepted is None else scene.accepted.height
     heading(canvas, "Cut flow", f"{last:,} of {first:,} events pass all cuts ({last / max(first, 1):.2%})")
-    draw(place(canvas, 0.4 + 0.075 * min(longest, 44), 0.6, 2.5, 0.85, SIZE))
+    draw(place(canvas, 0.4 + 0.07 * min(longest, 60), 0.6, 2.5, 0.85, SIZE))
     return canvas

@@ -46,7 +46,7 @@ def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
     """Return the tables of the report, those with rows."""
     offered = (
         ReportTable(
-            "resolution/boards", "Time resolution",
+            "resolution/boards", "Numbers: time resolution",
             "Every board by every estimator, after each iteration of the time-walk correction. Errors by formula and from "
             "the bootstrap of the whole chain; where the squares have no solution the negative square stands, and no resolution.",
             "Resolution",
@@ -54,10 +54,14 @@ def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
              "high", "tail_fraction", "tail_scale", "status"),
         ),
         ReportTable("resolution/pairs", "Pairs of boards", "Differences of the times of two boards.", "Resolution"),
-        ReportTable("injection/lines", "Threshold against charge", "Lines through the thresholds of each board.", "Charge injection"),
-        ReportTable("injection/curves", "S-curves", "Fit of each charge.", "Charge injection"),
+        ReportTable("injection/lines", "Numbers: threshold against charge", "Lines through the thresholds of each board.", "Charge injection"),
+        ReportTable("injection/curves", "Numbers: S-curves", "Fit of each charge.", "Charge injection"),
         ReportTable("injection/noise", "Noise bands", "Where a board counts noise.", "Charge injection"),
         ReportTable("injection/suggestions", "Suggested thresholds", "The first is the lowest above the noise.", "Charge injection"),
+        ReportTable("original/lines", "Lines of the original", "Lines through the largest thresholds with a hit, as the original has them.",
+                    "Charge injection"),
+        ReportTable("original/noise", "Noise bands of the original", "From the smallest threshold with hits to the plateau.",
+                    "Charge injection"),
         ReportTable("injection/jitter", "Jitter", "Jitter of the time of arrival at each charge.", "Charge injection"),
         ReportTable("timewalk/coefficients", "Time-walk curves", "Coefficients of the curves that were fitted to all events.",
                     "Time walk", where="fold = -1"),
@@ -109,8 +113,8 @@ def _resolution(scene: Scene) -> Iterator[Figure]:
     if scene.filled("timewalk/hits") and len(scene.boards) > 1:
         yield _figure(
             "pairs", "Differences of pairs of boards",
-            "Differences of the corrected times of two boards [ps] with Poisson intervals, and what the joint likelihood expects: "
-            "all (orange), both boards in their core (green dashes), one or both in their tail (filled). Below: (events − model) / "
+            "Differences of the corrected times of two boards [ps] with Poisson intervals; an offset between boards is not "
+            "removed, and does not matter for the width. Curves are what the joint likelihood expects: all (orange), both boards in their core (green dashes), one or both in their tail (filled). Below: (events − model) / "
             "√model of bins with at least 5 expected.",
             section, resolution.draw_pairs, scene,
         )  # fmt: skip

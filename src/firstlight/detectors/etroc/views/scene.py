@@ -165,10 +165,12 @@ class Scene:
     @cached_property
     def accepted(self) -> pl.DataFrame | None:
         """Events that pass all cuts, in a column ``event``; None where nothing was cut."""
-        for name in ("cut_times/events", "cut/events"):
+        found: pl.DataFrame | None = None
+        for name in ("cut/events", "cut_times/events"):
             if self.has(name):
-                return self.frame(name).filter(pl.col("accepted")).select("event")
-        return None
+                passed = self.frame(name).filter(pl.col("accepted")).select("event")
+                found = passed if found is None else found.join(passed, on="event", how="semi")
+        return found
 
     @cached_property
     def timed(self) -> pl.DataFrame:
