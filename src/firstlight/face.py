@@ -158,15 +158,22 @@ def claims_of(detectors: Iterable[Detector]) -> Callable[[Path], bool]:
 
 
 def _why_not(path: Path) -> str:
-    """Return what the detectors say of a file that none takes for its own."""
+    """Return what the detectors say of a file that none takes for its own, a line for each reason."""
     from firstlight.detector import installed_detectors
 
-    reasons = []
+    reasons: dict[str, list[str]] = {}
     for detector in installed_detectors():
         if path.name.endswith(detector.suffixes):
             for source in detector.load("sources"):
+                if not path.name.endswith(source.suffixes):
+                    continue
                 try:
                     source.describe(path)
                 except InputError as error:
-                    reasons.append(f"{detector.name}: {error.what}")
-    return "; ".join(reasons) or "no detector reads files with this ending"
+                    reasons.setdefault(f"{detector.name}: {error.what}", []).append(source.title)
+    lines = [f"{why}{f' ({readers[0]})' if len(readers) == 1 else ''}" for why, readers in reasons.items()]
+    return (
+        "\n    ".join(["", *lines])
+        if len(lines) > 1
+        else "".join(lines) or "no detector reads files with this ending"
+    )

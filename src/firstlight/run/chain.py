@@ -172,7 +172,10 @@ class Chain:
         records = self.read(paths, descriptions, records, plan, max_events)
         if all(record.status == "refused" for record in records):
             raise _nothing_usable(records)
-        self.complete(activity, plan.channels, plan.notes, records, steps)
+        notes = list(plan.notes)
+        if max_events is not None:
+            notes.append(f"not the whole data: at most {max_events:,} events were read (--max-events)")
+        self.complete(activity, plan.channels, notes, records, steps)
         refused = [record for record in records if record.status == "refused"]
         if len(refused) > self.settings.allow_bad:
             raise _too_many_refused(refused, len(records), self.run)

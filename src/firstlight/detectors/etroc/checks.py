@@ -174,6 +174,10 @@ def _packets(products: Mapping[str, Any]) -> Iterator[Check]:
     verdict = _grade(lost / frame.height, _INCOMPLETE)
     rule = f"{lost:,} of {frame.height:,} packets have no trailer"
     yield Check("incomplete packets", verdict, lost / frame.height, _INCOMPLETE[0], rule)
+    patterns = frame.filter(pl.col("type") == 1).height
+    if patterns:
+        rule = f"{patterns:,} of {frame.height:,} packets are test patterns: their codes are no times"
+        yield Check("test patterns", "warn", float(patterns), 0.0, rule)
     states = complete.filter(pl.col("status") != 0).group_by("status").len().sort("status")
     odd = int(states["len"].sum())
     verdict = _grade(odd / frame.height, (0.0, 0.1))
@@ -188,8 +192,7 @@ def _hits(products: Mapping[str, Any]) -> Iterator[Check]:
     frame = products["pixels/table"].frame
     total = int(frame["hits"].sum())
     if not total:
-        rule = "no hit in the whole run"
-        yield Check("hits", "no-statistics", 0.0, 1.0, rule)
+        yield Check("hits", "warn", 0.0, 1.0, "no hit in the whole run")
         return
     bad = int(frame["bad_ea"].sum())
     verdict: Verdict = "warn" if bad > _EA * total else "ok"
@@ -268,6 +271,10 @@ def _calibration(products: Mapping[str, Any]) -> Iterator[Check]:
         pl.col("cal_error").is_not_null() & (pl.col("cal_error") > 0)
     )
     for (board,), part in frame.group_by("board", maintain_order=True):
+        if part["slice"].n_unique() < 2:
+            rule = "the run has one slice: a drift cannot be seen"
+            yield Check("drift of the calibration", "no-statistics", _NAN, _DRIFT, rule, f"board {board}")
+            continue
         largest, where = 0.0, ""
         for (channel,), own in part.group_by("channel", maintain_order=True):
             if own.height < 2:

@@ -367,6 +367,18 @@ def replot(
 
 @commands.command()
 @click.argument("run", type=click.Path(path_type=Path))
+@click.option("--quiet", "-q", is_flag=True, help="Do not name the files.")
+def sqlite(run: Path, quiet: bool) -> None:
+    """Write the files of the original for all steps that are done: SQLite tables, event filters, task reports."""
+    from firstlight.detectors.etroc.original_files import write_all
+
+    for path in write_all(run):
+        if not quiet:
+            click.echo(path)
+
+
+@commands.command()
+@click.argument("run", type=click.Path(path_type=Path))
 @json_option
 def status(run: Path, as_json: bool) -> None:
     """Say which steps of a run are done; runs of the original's run manager too."""

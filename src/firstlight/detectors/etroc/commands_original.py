@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firstlight.cli.common import progress_from, tell
+from firstlight.detectors.etroc.original_files import individual_runs, single_hits, write_files
 from firstlight.errors import ConfigError, FirstlightError, UsageError
 
 if TYPE_CHECKING:
@@ -72,19 +73,6 @@ def _reported(folder: Path, task: str, parameters: Mapping[str, Any]) -> Iterato
         raise
 
 
-def _write(run: Run, stage: str, parameters: Mapping[str, Any], **more: Any) -> list[Path]:
-    """Write the files of the original after a step."""
-    from firstlight.detectors.etroc.legacy.writers import OriginalOptions, write_original_files
-    from firstlight.run.finishing import Products
-
-    products = {**dict.fromkeys(run), **more.pop("products", {})}
-    values = Products(run)
-    known = {name: values[name] if value is None else value for name, value in products.items()}
-    return write_original_files(
-        run.folder, known, stage, OriginalOptions(parameters=dict(parameters), **more)
-    )
-
-
 def _told(run: Run, written: Sequence[Path], options: Mapping[str, Any]) -> None:
     tell(run, as_json=False, quiet=options["quiet"], fail_on=None)
     if not options["quiet"]:
@@ -139,7 +127,7 @@ def process_single_run(file: Path, keep_all: bool, event_pattern: int, **options
     with _reported(options["out_directory"], task, parameters):
         changes = {**_AS_ORIGINAL, "events": events}
         run = begin([file], options["out_directory"], changes, _settings(options), ("events",))
-    _told(run, _write(run, "ingest", parameters, inputs=(file,), kind="beam"), options)
+    _told(run, write_files(run, "ingest", parameters, inputs=(file,), kind="beam"), options)
 
 
 @_script("process_etroc1_single_charge_injection_run")
@@ -154,23 +142,10 @@ def process_single_injection(file: Path, keep_all: bool, **options: Any) -> None
         run = begin(
             [file], options["out_directory"], {"injection": {"keep_all": keep_all}}, _settings(options)
         )
-    written = _write(
-        run, "ingest", parameters, inputs=(file,), kind="injection", products=_single_hits(run, keep_all)
+    written = write_files(
+        run, "ingest", parameters, inputs=(file,), kind="injection", products=single_hits(run, keep_all)
     )
     _told(run, written, options)
-
-
-def _single_hits(run: Run, keep_all: bool) -> dict[str, Any]:
-    """Return the hits of a charge-injection run as events of one hit each, as the original has them."""
-    import polars as pl
-
-    from firstlight.data.schema import Table
-    from firstlight.detectors.etroc.tables import EVENT_HITS
-
-    hits = run["ingest/hits"].to_polars()
-    hits = hits if keep_all else hits.filter("hit_flag")
-    numbered = hits.with_columns(event=pl.int_range(pl.len(), dtype=pl.UInt32))
-    return {"events/hits": Table.from_frame(EVENT_HITS, numbered)}
 
 
 def _step(
@@ -197,7 +172,7 @@ def cut_single_run(keep_events: bool, **options: Any) -> None:
     with _reported(options["out_directory"], task, given):
         cuts = chosen_cuts(options["out_directory"], "cuts.csv", None)
     run = _step(options, "cut", task, {"cut": {**cuts, "keep_events": keep_events}}, given)
-    _told(run, _write(run, "cut", given), options)
+    _told(run, write_files(run, "cut", given), options)
 
 
 def _axes(command: Command) -> Command:
@@ -219,7 +194,7 @@ def calculate_times(max_toa: float, max_tot: float, fbin_choice: str, **options:
     given = {"max_toa": max_toa, "max_tot": max_tot, "fbin_choice": fbin_choice}
     changes = {"times": {"cal": fbin_choice}, "view": {"max_toa": max_toa, "max_tot": max_tot}}
     run = _step(options, "times", "calculate_times_in_ns", changes, given)
-    _told(run, _write(run, "times", given), options)
+    _told(run, write_files(run, "times", given), options)
 
 
 @_script("cut_times_in_ns")
@@ -241,7 +216,7 @@ def cut_times_in_ns(max_toa: float, max_tot: float, keep_events: bool, **options
         "view": {"max_toa": max_toa, "max_tot": max_tot},
     }
     run = _step(options, "cut-times", "apply_time_cuts", changes, given)
-    _told(run, _write(run, "cut-times", given), options)
+    _told(run, write_files(run, "cut-times", given), options)
 
 
 @_script("calculate_time_walk_correction")
@@ -260,7 +235,7 @@ def calculate_time_walk(iterations: int, order: int, **options: Any) -> None:
     """Correct times for time walk, by orthogonal distance regression on all events."""
     given = {"iterations": iterations, "order": order}
     run = _step(options, "timewalk", "calculate_time_walk_correction", {"timewalk": given}, given)
-    _told(run, _write(run, "timewalk", given), options)
+    _told(run, write_files(run, "timewalk", given), options)
 
 
 @_script("analyse_time_resolution")
@@ -276,9 +251,9 @@ def analyse_time_resolution(**options: Any) -> None:
     ):  # fmt: skip
         if step not in done:
             run = _step({**options, "no_plots": True}, verb, task, {}, {})
-            written += _write(run, verb, {})
+            written += write_files(run, verb, {})
     run = _step(options, "resolution", "analyse_time_resolution", {}, {})
-    _told(run, [*written, *_write(run, "resolution", {})], options)
+    _told(run, [*written, *write_files(run, "resolution", {})], options)
 
 
 def _boards(command: Command) -> Command:
@@ -350,39 +325,13 @@ def process_data_dir(
     with _reported(output, "process_etroc1_data_directory", given):
         run = begin(files, output, changes, _settings(options), ("injection", "original"))
     used = [path for path in files if not first_split or path.name.endswith("_Split_0.dat")]
-    written = _write(run, "injection", given, inputs=tuple(used), products=_individual(run))
-    _told(run, [*written, *_write(run, "merge", given)], options)
+    written = write_files(run, "injection", given, inputs=tuple(used), products=individual_runs(run))
+    _told(run, [*written, *write_files(run, "merge", given)], options)
 
 
 def _given_boards(options: Mapping[str, Any]) -> dict[str, Any]:
     names = ("board0_default", "board1_default", "board3_default", "filter_default", "trigger_board")
     return {name: options[name] for name in names}
-
-
-def _individual(run: Run) -> dict[str, Any]:
-    """Return hits, files and accepted events of the single runs, as the original has them."""
-    import polars as pl
-
-    from firstlight.data.schema import Table
-    from firstlight.detectors.etroc import detector
-    from firstlight.detectors.etroc.injection_step import accepted_hits, of_splits
-    from firstlight.detectors.etroc.tables import ACCEPTED, EVENT_HITS, FILES
-    from firstlight.run.finished import context_of
-
-    options: Any = context_of(run, detector).options
-    hits, files = of_splits(
-        run["ingest/hits"].to_polars(), run["ingest/files"].to_polars(), options.injection
-    )
-    if not options.injection.keep_all:
-        hits = hits.filter("hit_flag")
-    accepted = accepted_hits(hits, files, options.injection)
-    numbered = hits.with_columns(event=pl.int_range(pl.len(), dtype=pl.UInt32))
-    events = numbered.select("event", accepted=pl.Series(accepted))
-    return {
-        "events/hits": Table.from_frame(EVENT_HITS, numbered),
-        "ingest/files": Table.from_frame(FILES, files),
-        "cut/events": Table.from_frame(ACCEPTED, events),
-    }
 
 
 @_script("reprocess_etroc1_charge_injection_data_dir")
@@ -397,8 +346,8 @@ def reprocess_data_dir(make_plots: bool, **options: Any) -> None:
     options = {**options, "no_plots": options["no_plots"] or not make_plots}
     with _reported(folder, "reprocess_etroc1_data_directory", given):
         run = reprocess(folder, _scan_changes(options), _settings(options))
-    written = _write(run, "injection", given, reprocess=True, products=_individual(run))
-    _told(run, [*written, *_write(run, "merge", given)], options)
+    written = write_files(run, "injection", given, reprocess=True, products=individual_runs(run))
+    _told(run, [*written, *write_files(run, "merge", given)], options)
 
 
 @_script("analyse_dac_vs_charge")
@@ -457,7 +406,7 @@ def analyse_dac_vs_charge(trigger_board: str | None, **options: Any) -> None:
     if trigger_board is not None:
         changes["injection"] = {"trigger_board": int(trigger_board)}
     run = _step(options, "scan", "calculate_dac_points", changes, given)
-    _told(run, _write(run, "dac", given), options)
+    _told(run, write_files(run, "dac", given), options)
     if not options["quiet"]:
         for row in run["original/lines"].to_polars().iter_rows(named=True):
             if row["slope"] is not None:

@@ -46,6 +46,9 @@ WINDOW = 3
 
 _CODES = 1024
 _HALF = 8  # columns of a half of an ETROC2, which have a supply of their own
+_PIXELS = 5  # of a half, from which the spread between pixels is known
+_NORMAL = 1.4826  # standard deviation of a Gaussian over the median distance from its median
+_FAR = 5.0
 _MEDIAN_ERROR = 1.2533  # of a median, over that of a mean
 
 
@@ -160,8 +163,9 @@ def convert_times(
         Whether an event is accepted, by its number.
     cal : str
         ``robust``: by pixel and slice of the run, the mean of codes within 3 of the most frequent one. Where these are
-        fewer than `min_hits`, that of the pixel in the whole run; if they are still fewer, that of its half of the chip
-        (columns 0-7, 8-15; the halves of an ETROC2 may be 5 % apart), and at last of the board.
+        fewer than `min_hits`, that of the pixel in the whole run; if they are still fewer, this drawn towards that of its
+        half of the chip (columns 0-7, 8-15; the halves of an ETROC2 may be 5 % apart) by as much as hits are uncertain
+        and pixels alike; without hits that of the half, and at last of the board.
         ``board``: the same for a board as a whole.
         ``mean``, ``median``: of all codes of a board, as the original does (its default is the mean).
         ``event``: the code of each hit itself.
@@ -219,6 +223,33 @@ def _timed(hits: pl.DataFrame, cal: Floats) -> pl.DataFrame:
     )
 
 
+def _shrunk(pixels: _Averages, whole: _Averages, group: Whole) -> _Averages:
+    """Return averages of pixels with few hits, drawn towards that of their half of the chip (or of the board).
+
+    Pixels differ by more than a hit is uncertain by, so a few hits say more than the average of the half. The weight of the
+    pixel is ``n s_b^2 / (n s_b^2 + s_h^2)``, with the spread s_b between pixels and s_h of hits in a pixel (best linear
+    prediction). A pixel farther away than 5 standard deviations is not believed.
+    """
+    hits, cal, std = (array[0].copy() for array in (whole.hits, whole.cal, whole.std))
+    for one in np.unique(group):
+        own = np.flatnonzero((group == one) & (pixels.hits[0] > 0))
+        several = own[pixels.hits[0, own] > 1]
+        if several.size < _PIXELS:
+            continue
+        number = pixels.hits[0, own]
+        free = pixels.hits[0, several] - 1
+        of_hits = float((free * pixels.std[0, several] ** 2).sum() / free.sum())
+        away = pixels.cal[0, own] - np.median(pixels.cal[0, own])
+        total = (_NORMAL * float(np.median(np.abs(away)))) ** 2
+        between = max(total - float(np.median(of_hits / number)), 0.0)
+        weight = between / (between + of_hits / number) if between > 0 else np.zeros(own.size)
+        believed = np.abs(away) < _FAR * np.sqrt(between + of_hits / number)
+        chosen = own[believed]
+        cal[chosen] += weight[believed] * (pixels.cal[0, chosen] - cal[chosen])
+        hits[chosen], std[chosen] = pixels.hits[0, chosen], np.sqrt(of_hits)
+    return _Averages(hits[np.newaxis], cal[np.newaxis], std[np.newaxis])
+
+
 def _dense(key: Whole) -> tuple[Whole, Whole]:
     """Return the keys that occur, and for each row which of them it has; keys are small numbers."""
     present = np.bincount(key, minlength=1) > 0
@@ -243,6 +274,7 @@ def _by_slice(
     if first_events.size > 1:
         found = found.filled(min_hits, _robust(codes, pixel, use, whole, keys.size))
     if cal == "robust":
+        pixels = _robust(codes, pixel, use, whole, keys.size)
         # a pixel is of one half of a board
         half = np.zeros(keys.size, dtype=np.int64)
         half[pixel] = hits["col"].fill_null(0).to_numpy().astype(np.int64) // _HALF
@@ -250,7 +282,7 @@ def _by_slice(
             names, group = _dense(groups)
             other = _robust(codes, group[pixel], use, whole, names.size)
             spread = _Averages(other.hits[:, group], other.cal[:, group], other.std[:, group])
-            found = found.filled(min_hits, spread)
+            found = found.filled(min_hits, _shrunk(pixels, spread, group))
     found = _Averages(found.hits, np.where(found.hits > 0, found.cal, np.nan), found.std)
     piece = np.searchsorted(first_events, event, side="right") - 1
     n_slices = first_events.size

@@ -24,6 +24,7 @@ if TYPE_CHECKING:
 __all__ = ["HEADER", "decode_beam", "hits_of", "looks_like_beam", "rows_fit"]
 
 HEADER = "min file index"
+MOST = 0.9  # of the lines must be of a format, for a file to be taken for it
 """How the log line of the converter begins."""
 
 _NAMES = ("board", "TOA", "TOT", "CAL", "hit flag", "date", "time")
@@ -99,14 +100,16 @@ def decode_beam(content: bytes | Path | str) -> Decoded:
 
 
 def rows_fit(lines: Sequence[Sequence[bytes]], limits: Sequence[int]) -> bool:
-    """Whether all lines are rows of decimal numbers within limits, and there is one."""
-    for fields in lines:
-        if len(fields) != len(limits):
-            return False
-        for field, limit in zip(fields, limits, strict=True):
-            if not (field.isdigit() and len(field) <= 20 and int(field) <= limit):
-                return False
-    return bool(lines)
+    """Whether nine in ten lines are rows of decimal numbers within limits, and there is one: a file may have bad lines."""
+    good = sum(_row_fits(fields, limits) for fields in lines)
+    return bool(good) and good >= MOST * len(lines)
+
+
+def _row_fits(fields: Sequence[bytes], limits: Sequence[int]) -> bool:
+    return len(fields) == len(limits) and all(
+        field.isdigit() and len(field) <= 20 and int(field) <= limit
+        for field, limit in zip(fields, limits, strict=True)
+    )
 
 
 def looks_like_beam(content: bytes, name: str = "") -> bool:  # noqa: ARG001  (one signature for all formats)
@@ -123,9 +126,8 @@ def looks_like_beam(content: bytes, name: str = "") -> bool:  # noqa: ARG001  (o
     rows = [fields for fields in lines if not _is_log_line(fields)]
     if not rows:
         return bool(lines)
-    stamps = [b"".join(fields[5:]) for fields in rows]
-    dated = all(len(fields) == 7 and _is_stamp(stamp) for fields, stamp in zip(rows, stamps, strict=True))
-    return dated and rows_fit([fields[:5] for fields in rows], _LIMITS[:5])
+    dated = [fields[:5] if len(fields) == 7 and _is_stamp(fields[5] + fields[6]) else () for fields in rows]
+    return rows_fit(dated, _LIMITS[:5])
 
 
 def _is_log_line(fields: Sequence[bytes]) -> bool:

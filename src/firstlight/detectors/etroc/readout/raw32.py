@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from firstlight.detectors.etroc.readout.beam import decoded_columns, hits_of, rows_fit
+from firstlight.detectors.etroc.readout.beam import MOST, decoded_columns, hits_of, rows_fit
 from firstlight.detectors.etroc.readout.lines import WORD, as_bytes, read_columns, white_lines
 from firstlight.detectors.etroc.readout.names import read_name
 from firstlight.detectors.etroc.tables import Decoded
@@ -111,12 +111,11 @@ def looks_like_raw32(content: bytes, name: str = "") -> bool:
         Name of the file; decides where lines are decimal and nothing but fillers.
     """
     lines = white_lines(content)
-    if not lines or any(len(fields) != 1 for fields in lines):
+    words = [_word(fields[0]) if len(fields) == 1 else None for fields in lines]
+    known = [word for word in words if word is not None]
+    if not known or len(known) < MOST * len(lines):
         return False
-    words = [_word(fields[0]) for fields in lines]
-    if any(word is None for word in words):
-        return False
-    filled = [word for word in words if word]
+    filled = [word for word in known if word]
     if not filled:
         return name.startswith("TDC_Data")
     return _like_hits(filled)
