@@ -390,12 +390,25 @@ class Chain:
         for step in self.steps:
             if isinstance(step, ProductStep):
                 self.derive(step, make=wanted is None or step.name in wanted)
-        known = {step.name for step in self.steps}
-        earlier = known & {*self.old_steps, *self.run.record.get("outdated", [])}
-        self.run.record["outdated"] = sorted(earlier - set(self.new_steps))
+        earlier = {*self.old_steps, *self.run.record.get("outdated", [])} - set(self.new_steps)
+        self.run.record["outdated"] = [name for name in self.possible() if name in earlier]
         for name in [name for name in self.run if name.split("/")[0] not in self.new_steps]:
             log.info("product %s dropped: it is not up to date", name)
             self.run.drop(name)
+
+    def possible(self) -> list[str]:
+        """Return the steps on products that could be made, now or after others; inputs of another kind have no use for some."""
+        owners = {step.name for step in self.steps}
+        names: list[str] = []
+        for step in self.steps:
+            if not isinstance(step, ProductStep):
+                continue
+            absent = [name for name in step.needs if name not in self.run]
+            if all(
+                name.split("/")[0] in owners and name.split("/")[0] in names for name in absent
+            ) and not any(name.split("/")[0] in self.new_steps for name in absent):
+                names.append(step.name)
+        return names
 
     def derive(self, step: ProductStep, *, make: bool) -> None:
         """Make the products of a step that follows from other products, if they are not there."""
@@ -438,7 +451,8 @@ class Chain:
         """Write down that a step has begun, and with what error it failed; `keep` takes the entry away."""
         unfinished = self.run.record.setdefault("unfinished", {})
         unfinished[step.name] = {"state": "begun", "key": key, "began": provenance.now()}
-        self.run.save()
+        # it survives the process; what survives a power failure need not know how far a step had come
+        self.run.save(flush=False)
         try:
             yield
         except BaseException as error:

@@ -135,6 +135,10 @@ def _products(run: Run) -> Iterator[Finding]:
 def _steps(run: Run) -> Iterator[Finding]:
     detector = get_detector(run.record["detector"])
     done = run.record.get("steps", {})
+    for name in run.record.get("outdated", []):
+        yield Finding(
+            f"step {name}", False, "is out of date: what it used has changed since, and its products are gone"
+        )
     if "channels/map" not in run:
         return
     context = context_of(run, detector)

@@ -202,9 +202,9 @@ class Run(Mapping[str, StoredProduct]):
             raise StoreError(what, where=path)
         return cls(folder, record)
 
-    def save(self) -> None:
+    def save(self, *, flush: bool = True) -> None:
         """Write ``run.json``."""
-        write_json(self.folder / "run.json", self.record)
+        write_json(self.folder / "run.json", self.record, flush=flush)
 
     def __getitem__(self, name: str) -> StoredProduct:
         entry = self.record["products"].get(name)

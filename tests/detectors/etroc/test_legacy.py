@@ -28,6 +28,8 @@ from firstlight.detectors.etroc.legacy.writers import (
     write_individual_run,
     write_original_files,
 )
+from firstlight.detectors.etroc.options import Options, OriginalParameters
+from firstlight.detectors.etroc.original_step import original
 from firstlight.detectors.etroc.tables import (
     ACCEPTED,
     COEFFICIENTS,
@@ -35,12 +37,13 @@ from firstlight.detectors.etroc.tables import (
     EVENT_HITS,
     FILES,
     FLOW,
-    NOISE,
+    HITS,
     PAIRS,
     POINTS,
     TIMED,
 )
 from firstlight.errors import ConfigError, InputError, UsageError
+from firstlight.steps.step import Context
 
 BOARDS = (0, 1, 3)
 BASE = "TDC_Data_PhaseAdj0_F9P5_QSel0_DAC535_F11P5_QSel20_DAC{}_F5P5_QSel0_DAC720"
@@ -665,11 +668,13 @@ def injection_products(folder):
         POINTS, 3, run=[BASE.format(dac) for dac in (410, 420, 430)], board=1, pixel="F11P5", charge=20.0,
         threshold=[410.0, 420.0, 430.0], splits=[2, 1, 1], all_hits=[6, 3, 0], hits=[4, 2, 0],
     )  # fmt: skip
-    noise = table(NOISE, 1, board=1, method="original", noise_min=334.0, noise_max=370.0, status="ok")
+    raw = Table(events.frame.select(HITS.names), HITS)
     products = {
-        "ingest/files": Table(pl.concat(files), FILES), "events/hits": events, "cut/events": accepted,
-        "injection/points": points, "injection/noise": noise,
+        "ingest/files": Table(pl.concat(files), FILES), "ingest/hits": raw, "events/hits": events, "cut/events": accepted,
+        "injection/points": points,
     }  # fmt: skip
+    found = original.run(products, OriginalParameters(filter_default=True), Context(None, Options()))
+    products |= {f"original/{name}": value for name, value in found.items()}
     return products, tuple(inputs)
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import polars as pl
 import pytest
 
+from firstlight.detectors.etroc.injection_original import dac_charge_data, noise_limit_data
 from firstlight.detectors.etroc.legacy import original_tables as tables
 from firstlight.detectors.etroc.legacy import sqlite as database
 from firstlight.detectors.etroc.tables import (
@@ -18,9 +19,7 @@ from firstlight.detectors.etroc.tables import (
     CORRECTED,
     EVENT_HITS,
     FILES,
-    NOISE,
     PAIRS,
-    POINTS,
     TIMED,
 )
 from firstlight.errors import InputError, SchemaError, StoreError
@@ -387,43 +386,26 @@ def test_a_negative_square_is_null():
         tables.timing_info(pairs[:2])
 
 
-def points_of():
-    return frame_of(
-        POINTS, run=["a", "b", "c"], board=[1, 1, 1], pixel=["F11P5"] * 3, charge=[10.0, 10.0, 20.0],
-        threshold=[410.0, 424.0, 600.0], splits=[1, 3, 1], all_hits=[1000, 12, 0], hits=[990, 11, 0],
-    )  # fmt: skip
-
-
 def test_charge_injection_tables(tmp_path):
-    runs = pl.concat([files_of().with_columns(run=pl.lit(name)) for name in "abc"])
-    combined = tables.combined_etroc1_data(points_of(), runs)
-    noise = frame_of(
-        NOISE, board=[1, 1, 3], method=["scan", "original", "scan"], noise_min=[330.0, 334.0, 331.0],
-        noise_max=[366.0, 370.0, None], status="ok",
-    )  # fmt: skip
+    schema = {
+        "data_board_id": pl.Int8, "hits": pl.Int64, "phase_adjust": pl.Int8, "pixel_id": pl.String, "board_injected_charge": pl.Int16,
+        "board_discriminator_threshold": pl.Int16,
+    }  # fmt: skip
+    rows = [(1, 990, 7, "F11P5", 10, 410), (1, 11, 7, "F11P5", 10, 424), (1, 0, 7, "F11P5", 20, 600)]
+    combined = pl.DataFrame(rows, schema=schema, orient="row")
     path = database.write_database(
         tmp_path / "data.sqlite",
         {
             "combined_etroc1_data": combined,
-            "dac_charge_data": tables.dac_charge_data(points_of()),
-            "noise_limit_data": tables.noise_limit_data(noise),
+            "dac_charge_data": dac_charge_data(combined),
+            "noise_limit_data": noise_limit_data(combined, hit_center=1000),
         },
     )
-    names = (
-        "data_board_id",
-        "hits",
-        "phase_adjust",
-        "pixel_id",
-        "board_injected_charge",
-        "board_discriminator_threshold",
-    )
-    assert tuple(name for name, _ in schema_of(path, "combined_etroc1_data")) == names
-    rows = rows_of(path, "SELECT * FROM combined_etroc1_data")
-    assert rows == [(1, 990, 7, "F11P5", 10, 410), (1, 11, 7, "F11P5", 10, 424), (1, 0, 7, "F11P5", 20, 600)]
+    assert tuple(name for name, _ in schema_of(path, "combined_etroc1_data")) == tuple(schema)
+    assert rows_of(path, "SELECT * FROM combined_etroc1_data") == rows
     # the charge of 20 fC has no hit anywhere, so the original has no point for it
     assert rows_of(path, "SELECT * FROM dac_charge_data") == [(1, 10, 424)]
-    assert rows_of(path, "SELECT * FROM noise_limit_data") == [(1, 334.0, 370.0), (3, 331.0, None)]
-    assert tables.noise_limit_data(noise, "scan").rows() == [(1, 330.0, 366.0), (3, 331.0, None)]
+    assert rows_of(path, "SELECT * FROM noise_limit_data") == [(1, 410.0, None)]
 
 
 def test_wrong_tables_are_refused(tmp_path):

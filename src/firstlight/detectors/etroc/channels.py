@@ -190,6 +190,7 @@ def plan(options: Any, descriptions: Sequence[Description]) -> Plan:
                 # a board that is named is there, although no threshold of the scan has a hit of it
                 links.setdefault(board.board, [])
                 chips.setdefault(board.board, "ETROC1")
+    _check_templates(options, descriptions, hit)
     boards_of = _given(options.boards, links) or _found(links, chips)
     grouped: dict[int, list[int]] = {}
     for number, of_link in boards_of.items():
@@ -210,6 +211,19 @@ def plan(options: Any, descriptions: Sequence[Description]) -> Plan:
         if len(board.links) > 1 and not options.boards
     ]
     return Plan(channel_map(boards), Selection(), {}, tuple(notes))
+
+
+def _check_templates(options: Any, descriptions: Sequence[Description], boards: Iterable[int]) -> None:
+    """Refuse templates of one's own that no file fits: the run would be made as if they had not been given."""
+    names = [Path(found.path).name for found in descriptions]
+    used = {fields_of(name, options, boards).matched for name in names}
+    for template in options.name_templates:
+        if template not in used:
+            what = f"no file fits the template {template!r}"
+            hint = (
+                f"names are {', '.join(names[:2])}; fields take the place of what differs, * of anything else"
+            )
+            raise ConfigError(what, where="option name_templates", hint=hint)
 
 
 def fields_of(name: str, options: Any, boards: Iterable[int]) -> NameFields:

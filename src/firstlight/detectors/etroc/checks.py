@@ -313,10 +313,15 @@ def _cuts(products: Mapping[str, Any]) -> Iterator[Check]:
 
 
 def _problems(products: Mapping[str, Any]) -> Iterator[Check]:
-    for step, name in (("timewalk", "time walk"), ("resolution", "time resolution")):
+    verdicts: dict[str, tuple[str, Verdict]] = {
+        "timewalk": ("time walk", "no-statistics"),
+        "resolution": ("time resolution", "no-statistics"),
+        "injection": ("charge injection", "bad"),
+    }
+    for step, (name, verdict) in verdicts.items():
         if f"{step}/problem" in products:
             reason = products[f"{step}/problem"].frame["reason"][0]
-            yield Check(name, "no-statistics", _NAN, _NAN, reason)
+            yield Check(name, verdict, _NAN, _NAN, reason)
 
 
 def _resolution(products: Mapping[str, Any]) -> Iterator[Check]:

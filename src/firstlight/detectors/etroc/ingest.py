@@ -35,12 +35,15 @@ class Collected:
         Number of the file, and the rows.
     records : tuple of (int, int)
         Number of the file, and the records of the chunk.
+    formats : tuple of (int, str)
+        Number of the file, and its format.
     """
 
     hits: tuple[tuple[int, pl.DataFrame], ...] = ()
     packets: tuple[tuple[int, pl.DataFrame], ...] = ()
     words: tuple[tuple[int, pl.DataFrame], ...] = ()
     records: tuple[tuple[int, int], ...] = ()
+    formats: tuple[tuple[int, str], ...] = ()
 
     def __add__(self, other: Collected) -> Collected:
         return Collected(
@@ -48,6 +51,7 @@ class Collected:
             self.packets + other.packets,
             self.words + other.words,
             self.records + other.records,
+            self.formats + other.formats,
         )
 
 
@@ -58,7 +62,8 @@ def collect(chunk: Chunk, _: NoParameters, __: Context) -> Collected:
         name: ((file, chunk.table(name).frame),) if name in chunk.parts else ()
         for name in ("hits", "packets", "words")
     }
-    return Collected(**parts, records=((file, chunk.span.stop - chunk.span.start),))
+    records = ((file, chunk.span.stop - chunk.span.start),)
+    return Collected(**parts, records=records, formats=((file, str(chunk.facts.get("format", ""))),))
 
 
 def finish(partial: Collected, _: NoParameters, context: Context) -> dict[str, Product]:
@@ -88,7 +93,7 @@ def _numbered(partial: Collected, files: Sequence[str]) -> tuple[Collected, list
     def renumbered(parts: tuple[tuple[int, Any], ...]) -> tuple[tuple[int, Any], ...]:
         return tuple((number[file], part) for file, part in parts)
 
-    collected = (partial.hits, partial.packets, partial.words, partial.records)
+    collected = (partial.hits, partial.packets, partial.words, partial.records, partial.formats)
     return Collected(*map(renumbered, collected)), [files[file] for file in read]
 
 
@@ -168,11 +173,12 @@ def _files(
         .select("file", "word", "place")
         .iter_rows()
     }
+    formats = dict(partial.formats)
     rows = []
     for file in sorted(n_records):
         found = fields[file]
         common: dict[str, Any] = {
-            "file": file, "name": names[file], "kind": found.kind or "", "run": found.run, "split": found.split,
+            "file": file, "name": names[file], "kind": formats[file], "run": found.run, "split": found.split,
             "n_words": n_words.get(file, 0), "n_records": n_records[file], "n_hits": n_hits.get(file, 0),
             "board": None, "pixel": None, "phase": found.phase, "charge": None, "threshold": None,
             "bias": found.bias, "first_rejected": first.get(file),
@@ -195,7 +201,8 @@ def is_injection(files: pl.DataFrame) -> bool:
     Raw words of a telescope have settings in their names too, and are no scan.
     """
     points = files.filter(pl.col("charge").is_not_null() & pl.col("threshold").is_not_null())
-    return bool(points.filter(pl.col("kind") != "raw32").height)
+    # files of that format are one too where their names do not tell the settings
+    return bool(points.filter(pl.col("kind") != "raw32").height or (files["kind"] == "injection").any())
 
 
 def needs(_: NoParameters) -> Mapping[str, tuple[str, ...]]:

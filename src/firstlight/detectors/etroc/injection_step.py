@@ -11,6 +11,7 @@ import polars as pl
 from firstlight.data.schema import Table
 from firstlight.detectors.etroc.ingest import is_injection
 from firstlight.detectors.etroc.options import InjectionParameters
+from firstlight.detectors.etroc.steps import problem
 from firstlight.detectors.etroc.tables import CURVES, JITTER, LINES, NOISE, POINTS, SUGGESTIONS
 from firstlight.errors import ConfigError
 from firstlight.steps.step import Context, Product, ProductStep
@@ -43,6 +44,11 @@ def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context
     files: pl.DataFrame = products["ingest/files"].frame
     if not is_injection(files):
         return {}
+    if not files["charge"].is_not_null().any():
+        return problem(
+            "the names of the files tell no charge and threshold, so there is no scan; say how to read them with "
+            "--template, such as 'q{charge_1}_th{threshold_1}_{split}.dat'"
+        )
     hits, files = of_splits(products["ingest/hits"].frame, files, parameters)
     points = count_points(
         hits,

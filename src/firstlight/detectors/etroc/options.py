@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import pydantic
 
@@ -285,9 +285,9 @@ class Options(StrictModel):
         How figures are drawn.
     """
 
-    boards: dict[str, int] = {}
+    boards: dict[str, Annotated[int, pydantic.Field(ge=0, le=255)]] = {}
     name_templates: tuple[str, ...] = ()
-    name_boards: tuple[int, ...] = (0, 1, 3)
+    name_boards: tuple[Annotated[int, pydantic.Field(ge=0, le=255)], ...] = (0, 1, 3)
     view: View = View()
 
     @pydantic.field_validator("boards", mode="before")
@@ -300,3 +300,14 @@ class Options(StrictModel):
                     raise ValueError(what)
             return {str(link): board for link, board in given.items()}
         return given
+
+    @pydantic.field_validator("name_templates")
+    @classmethod
+    def _templates_can_be(cls, given: tuple[str, ...]) -> tuple[str, ...]:
+        from firstlight.detectors.etroc.readout.names import checked_template
+        from firstlight.errors import UsageError
+
+        try:
+            return tuple(checked_template(template) for template in given)
+        except UsageError as error:
+            raise ValueError(str(error).replace("\n", ";")) from error

@@ -30,6 +30,7 @@ BINS = {"toa": 1024, "tot": 512, "cal": 1024}
 STATES = ("good", "no hits", "few hits", "dead", "hot", "stuck", "noisy calibration")
 _PERIOD = 3125.0  # of 320 MHz [ps]
 _NEAR = 3  # codes around the most frequent CAL that are its own noise, as in the official analysis
+_BLOCK = 1 << 18  # hits whose sums are made at a time
 # chance for which a pixel without hits is called dead, and one with many hot
 _CHANCE = 1e-6
 
@@ -41,11 +42,15 @@ def moments(
 
     Sums are of whole numbers, so they do not depend on the order; NaN where there are too few.
     """
-    values = values.astype(np.int64)
-    number = np.bincount(group, minlength=n_groups)
-    # weights are floating-point, but sums of whole numbers below 2**53 are exact
-    total = np.bincount(group, weights=values, minlength=n_groups)
-    square = np.bincount(group, weights=values * values, minlength=n_groups)
+    number = np.zeros(n_groups, dtype=np.int64)
+    total, square = np.zeros(n_groups), np.zeros(n_groups)
+    for start in range(0, len(values), _BLOCK):
+        part = slice(start, start + _BLOCK)
+        # weights are floating-point, but sums of whole numbers below 2**53 are exact
+        code = values[part].astype(np.float64)
+        number += np.bincount(group[part], minlength=n_groups)
+        total += np.bincount(group[part], weights=code, minlength=n_groups)
+        square += np.bincount(group[part], weights=code * code, minlength=n_groups)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / number
         variance = (square * number - total * total) / (number * (number - 1.0))
@@ -64,20 +69,25 @@ def run(products: Mapping[str, Any], parameters: PixelParameters, context: Conte
     context : Context
         Its channel map has the pixels.
     """
-    hits: pl.DataFrame = products["ingest/hits"].frame.filter(pl.col("hit_flag"))
+    hits: pl.DataFrame = products["ingest/hits"].frame.select("hit_flag", "board", "channel", "ea", *BINS)
+    # nearly always all of them: a copy of many hits takes room
+    if not hits["hit_flag"].all():
+        hits = hits.filter(pl.col("hit_flag"))
     channels = context.channels
-    known = hits.filter(pl.col("channel") >= 0)
-    table = _table(known, channels)
+    known = hits["channel"] >= 0
+    table = _table(hits if known.all() else hits.filter(known), channels)
     state = judge(table, channels, parameters)
     table = table.with_columns(state=pl.Series(state), good=pl.Series(state == "good"))
     found: dict[str, Product] = {"table": Table.from_frame(PIXELS, table)}
     boards = channels.groups["board"].to_list()
-    place = np.full(256, -1)
+    place = np.full(256, -1, dtype=np.int32)
     place[boards] = np.arange(len(boards))
     board = place[hits["board"].to_numpy()]
+    inside: Any = board >= 0
+    if inside.all():
+        inside = slice(None)
     for name, bins in BINS.items():
         counts = np.zeros((len(boards), bins + 2), dtype=np.int64)
-        inside = board >= 0
         flat = board[inside] * bins + hits[name].to_numpy()[inside]
         counts[:, 1:-1] = np.bincount(flat, minlength=len(boards) * bins).reshape(len(boards), bins)
         axes = (
@@ -92,11 +102,13 @@ def _table(hits: pl.DataFrame, channels: ChannelMap) -> pl.DataFrame:
     n_channels = len(channels)
     channel = hits["channel"].to_numpy()
     codes = {name: hits[name].to_numpy() for name in BINS}
-    clean = hits["ea"].to_numpy() == 0
+    clean: Any = hits["ea"].to_numpy() == 0
+    if clean.all():
+        clean = slice(None)
     all_hits = np.bincount(channel, minlength=n_channels)
     columns: dict[str, Any] = {
         "hits": all_hits,
-        "bad_ea": np.bincount(channel[~clean], minlength=n_channels),
+        "bad_ea": all_hits - np.bincount(channel[clean], minlength=n_channels),
         "zero_cal": np.bincount(channel[codes["cal"] == 0], minlength=n_channels),
     }
     for name, code in codes.items():

@@ -121,6 +121,8 @@ def _bootstrap(
     wanted: dict[Any, int] = {
         "effective": min(parameters.bootstrap, _FEW),
         "fwhm": min(parameters.bootstrap, _FEW),
+        # the formula is for Gaussian times, and too small where there are tails
+        "std": min(parameters.bootstrap, _FEW),
     }
     wanted[parameters.bootstrap_estimator] = parameters.bootstrap
     try:

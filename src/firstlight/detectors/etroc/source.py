@@ -134,6 +134,12 @@ def decoded(path: Path, decoder: str) -> Decoded:
     return found
 
 
+def _forget(found: Decoded) -> None:
+    """Let go of a file that was read to its end."""
+    for key in [key for key, kept in _memory.items() if kept is found]:
+        _memory.pop(key, None)
+
+
 def _size(found: Decoded) -> int:
     return sum(array.nbytes for part in (found.hits, found.packets) for array in part.values())
 
@@ -265,7 +271,9 @@ class ReadOut:
                 parts["packets"] = _packets(found, start, stop, columns["packets"])
             if "words" in columns:
                 parts["words"] = _words(found, columns["words"], first=start == 0)
-            yield Chunk(Span(span.path, span.index, start, stop), parts)
+            yield Chunk(Span(span.path, span.index, start, stop), parts, {"format": self.name})
+        if span.stop >= found.n_records:
+            _forget(found)
 
 
 def links_of(found: Decoded) -> tuple[Link, ...]:

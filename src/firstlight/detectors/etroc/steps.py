@@ -159,6 +159,12 @@ def _build_events(
         or tuple(sorted(hits["board"].unique().to_list()))
         or tuple(boards_of(context.channels))
     )
+    known = boards_of(context.channels)
+    for board in parameters.pattern:
+        if board not in known:
+            raise ConfigError.unknown(
+                "board", str(board), [str(each) for each in known], where="events.pattern"
+            )
     building = parameters.building
     if building == "auto":
         building = "counters" if packets.height else "pattern"

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Suggestion", "suggest_cuts", "suggest_time_cuts"]
 
 _SIGMAS = 5.0  # half width of windows, in robust standard deviations
+_TIME_SIGMAS = 10.0  # of differences of times, so that tails of the resolution stay: the likelihood does not know of a cut
 _MAD = 1.4826  # standard deviation of a Gaussian over its median absolute deviation
 _CORE = 10  # codes around the most frequent CAL that its spread is taken from
 _LEAST_CAL = 5  # codes: narrowest half width of a CAL window
@@ -141,7 +142,7 @@ def _tot_window(codes: Values) -> tuple[int, int, str]:
 def suggest_time_cuts(times: pl.DataFrame, boards: Sequence[int] | None = None) -> list[Suggestion]:
     """Return suggested rows of ``time_cuts.csv``: a limit of abs(t1 - t2) / sqrt(2) for each pair of boards.
 
-    The limit lies 5 robust standard deviations beyond the median difference of the pair, on the side away from 0.
+    The limit lies 10 robust standard deviations beyond the median difference of the pair, on the side away from 0.
 
     Parameters
     ----------
@@ -172,11 +173,11 @@ def suggest_time_cuts(times: pl.DataFrame, boards: Sequence[int] | None = None) 
         if both.height < _FEWEST:
             continue
         middle, sigma = _spread((both["toa_ns"] - both["toa_ns_2"]).to_numpy())
-        limit = (abs(middle) + _SIGMAS * sigma) / math.sqrt(2)
+        limit = (abs(middle) + _TIME_SIGMAS * sigma) / math.sqrt(2)
         limit = max(1, math.ceil(limit / _TIME_STEP - 1e-9)) * _TIME_STEP
         why = (
             f"boards {one} and {two}: median difference {middle:.3f} ns, robust standard deviation {sigma:.3f} ns; "
-            f"{_SIGMAS:.0f} of these beyond the median"
+            f"{_TIME_SIGMAS:.0f} of these beyond the median"
         )
         variables = (("time_of_arrival_ns", str(one)), ("time_of_arrival_ns", str(two)))
         cut = TimeCut("diag-dist", "<", variables, (round(limit, 6),), None, len(found))

@@ -18,8 +18,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from firstlight import __version__
-from firstlight.detectors.etroc.legacy.whole_files import replace_json, replace_text
 from firstlight.errors import ConfigError, InputError, StoreError, UsageError
+from firstlight.files import write_json, write_text
 from firstlight.run.provenance import digest_file
 
 if TYPE_CHECKING:
@@ -222,7 +222,7 @@ def write_run_info(folder: Path, name: str = "", *, flush: bool = True) -> Path:
     if not path.is_file():
         shown = name or Path(folder).resolve().name
         text = f"run '{shown}'\nwritten by firstlight v{__version__} on {_now()}\n"
-        replace_text(path, text, flush=flush)
+        write_text(path, text, flush=flush)
     return path
 
 
@@ -310,7 +310,7 @@ class TaskWriter:
         else:
             lines = traceback.format_exception(kind, error, trace)
             status, trouble = ERRORS, _without_secrets("".join(lines))
-        replace_text(self.path / REPORT, self._text(status, ended, trouble), flush=self.flush)
+        write_text(self.path / REPORT, self._text(status, ended, trouble), flush=self.flush)
         self._write_json(status, ended, trouble)
 
     def _text(self, status: str, ended: str, trouble: str | None) -> str:
@@ -338,7 +338,7 @@ class TaskWriter:
             "notes": self.notes,
             "traceback": trouble,
         }
-        replace_json(self.path / REPORT_JSON, content, flush=self.flush)
+        write_json(self.path / REPORT_JSON, content, flush=self.flush)
 
 
 def _wipe(path: Path) -> None:

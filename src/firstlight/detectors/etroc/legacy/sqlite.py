@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from firstlight.detectors.etroc.legacy.whole_files import replaced
 from firstlight.errors import InputError, SchemaError, StoreError
+from firstlight.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -126,7 +126,7 @@ def write_database(path: Path, tables: Mapping[str, pl.DataFrame], *, flush: boo
     """
     for name, frame in tables.items():
         _look_at(name, frame, path)
-    with replaced(path, flush=flush) as temporary:
+    with atomic(path, flush=flush) as temporary:
         try:
             with closing(sqlite3.connect(temporary, isolation_level=None)) as connection:
                 # nothing to roll back: a temporary file takes the place of the old one only when it is whole
@@ -348,7 +348,7 @@ def write_filter(path: Path, accepted: pl.DataFrame, *, flush: bool = True) -> P
         Wait until the file is on the disk.
     """
     frame = accepted.select(pl.col("event").cast(pl.Int64), pl.col("accepted").cast(pl.Boolean))
-    with replaced(path, flush=flush) as temporary:
+    with atomic(path, flush=flush) as temporary:
         frame.write_ipc(temporary, compression="uncompressed", compat_level=pl.CompatLevel.oldest())
     return path
 

@@ -12,8 +12,8 @@ import polars as pl
 from firstlight.detectors.etroc.legacy import original_tables as tables
 from firstlight.detectors.etroc.legacy.run_manager import TaskWriter, require_task, write_run_info
 from firstlight.detectors.etroc.legacy.sqlite import write_database, write_filter
-from firstlight.detectors.etroc.legacy.whole_files import replace_text
 from firstlight.errors import InputError, UsageError
+from firstlight.files import write_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -219,8 +219,15 @@ def _filter(work: _Stage, task: str, file: str, product: str, cuts: Path) -> Non
         work.add(write_filter(writer.path / file, accepted), write_filter(work.folder / file, accepted))
 
 
+def _not_failed(work: _Stage, task: str) -> None:
+    """Refuse after a task that was tried and did not end well; it may be left out."""
+    if (work.folder / task).is_dir():
+        require_task(work.folder, task)
+
+
 def _times(work: _Stage) -> None:
     require_task(work.folder, *INGEST_TASKS)
+    _not_failed(work, CUTS)
     with work.task(TIMES) as writer:
         data = work.in_ns()
         info = tables.board_info_data(data, work.accepted())
@@ -235,6 +242,7 @@ def _cut_times(work: _Stage) -> None:
 
 def _time_walk(work: _Stage) -> None:
     require_task(work.folder, TIMES)
+    _not_failed(work, TIME_CUTS)
     with work.task(TIME_WALK) as writer:
         content = tables.time_walk_tables(
             work.in_ns(),
@@ -340,7 +348,7 @@ def write_individual_run(
             written.append(write_database(database, content, flush=False))
     cuts = folder / "cuts.csv"
     if not cuts.is_file():
-        written.append(replace_text(cuts, DEFAULT_INJECTION_CUTS, flush=False))
+        written.append(write_text(cuts, DEFAULT_INJECTION_CUTS, flush=False))
     with TaskWriter(folder, CUTS, parameters=parameters, inputs=[cuts], flush=False) as writer:
         written.append(Path(shutil.copyfile(cuts, writer.path / "cuts.backup.csv")))
         events = pl.int_range(len(accepted), dtype=pl.UInt32, eager=True).alias("event")

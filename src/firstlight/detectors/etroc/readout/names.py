@@ -19,7 +19,16 @@ from firstlight.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["BOARDS", "TEMPLATES", "BoardFields", "NameFields", "no_template", "pixel_place", "read_name"]
+__all__ = [
+    "BOARDS",
+    "TEMPLATES",
+    "BoardFields",
+    "NameFields",
+    "checked_template",
+    "no_template",
+    "pixel_place",
+    "read_name",
+]
 
 BOARDS = (0, 1, 3)
 """Boards of the ETROC1 telescope, in the order in which names have them."""
@@ -44,6 +53,15 @@ TEMPLATES: tuple[tuple[str, str], ...] = (
 _GROUP = re.compile(r"\[([^\[\]]*)\]")
 _FIELD = re.compile(r"\{([a-z_][a-z0-9_]*)")
 _OF_BOARD = re.compile(r"(pixel|charge|threshold)_(\d+)")
+# fields of templates and their kinds
+_MEANINGS = {
+    "pixel": "s", "charge": "f", "threshold": "f", "split": "d", "phase": "d", "bias": "f", "number": "d", "run": "s",
+    "readout_board": "d", "row": "d", "col": "d", "wafer": "s", "die_row": "d", "die_col": "d", "date": "s", "note": "s",
+}  # fmt: skip
+_EACH_BOARD = {"pixel", "charge", "threshold"}
+_UNTYPED = re.compile(
+    r"\{((?:charge|threshold)(?:_\d+)?|split|phase|bias|number|readout_board|row|col|die_row|die_col)\}"
+)
 _PIXEL = re.compile(r"[A-Z]+(\d+)P(\d+)", re.IGNORECASE)
 _WORDS = {"pixel", "wafer", "note"}  # text without underscore
 _DEBUG = re.compile(
@@ -172,6 +190,34 @@ def read_name(
         if fields is not None and _can_be(fields, strict=(kind, template) in TEMPLATES):
             return _named(name, kind, template, pattern, fields)
     return _debug(name) or NameFields(run=_stem(name))
+
+
+def checked_template(template: str) -> str:
+    """Return a template of one's own; numbers may be written without their kind (``{split}`` for ``{split:d}``).
+
+    Raises
+    ------
+    UsageError
+        If it has a field without a meaning, or a field of a board that does not say which.
+    """
+    inside = {found for group in _GROUP.findall(template) for found in _FIELD.findall(group)}
+    for name in _FIELD.findall(template):
+        word = _OF_BOARD.fullmatch(name)
+        base = word[1] if word else name
+        if base not in _MEANINGS:
+            raise UsageError.unknown("field", name, _MEANINGS, where=f"template {template!r}")
+        if base in _EACH_BOARD and word is None and name not in inside:
+            what = f"the field {{{name}}} does not say of which board it is"
+            hint = f"{{{name}_1}} for board 1, or a part in square brackets for all boards: [{{{name}}}_]"
+            raise UsageError(what, where=f"template {template!r}", hint=hint)
+    typed = _UNTYPED.sub(lambda found: f"{{{found[1]}:{_MEANINGS[_base(found[1])]}}}", template)
+    _expand(typed, BOARDS)
+    return typed
+
+
+def _base(name: str) -> str:
+    word = _OF_BOARD.fullmatch(name)
+    return word[1] if word else name
 
 
 def _own(templates: Sequence[str | tuple[str, str]] | None) -> list[tuple[str, str]]:
