@@ -32,6 +32,7 @@ __all__ = [
     "get_detector",
     "installed_detectors",
     "may_read",
+    "meant",
     "origin_of",
     "parts_of",
     "recognise",
@@ -86,9 +87,10 @@ class Source(Protocol):
     bounded memory; whatever `chunk_events` is, the data are the same. It is called in a thread of its own, so
     that the next chunk is read while one is counted. `version` is raised whenever the same file gives other data.
 
-    Two members may be there or not. ``folders = True`` says that an input may be a folder: `sniff`, `describe` and
+    Three members may be there or not. ``folders = True`` says that an input may be a folder: `sniff`, `describe` and
     `read` are given it whole (a scan of thousands of frames), and its files are not inputs by themselves.
-    ``blocks`` names the arrays that `read` yields beside the tables of `schemas`.
+    ``blocks`` names the arrays that `read` yields beside the tables of `schemas`. ``common`` names those of the
+    `suffixes` that many other things have (``.txt``): in a folder such a file is only meant where `sniff` takes it.
     """
 
     name: str
@@ -247,6 +249,15 @@ def takes_folders(source: Source) -> bool:
 def may_read(source: Source, path: Path) -> bool:
     """Return whether a path is of the kind that a source reads: file or folder."""
     return takes_folders(source) if path.is_dir() else bool(source.suffixes)
+
+
+def meant(path: Path, detectors: Sequence[Detector]) -> bool:
+    """Return whether a file in a folder is an input: one with an ending that many things have must be recognised."""
+    sources = [source for detector in detectors for source in detector.load("sources")]
+    mine = [source for source in sources if path.name.endswith(tuple(source.suffixes) or "\n")]
+    if any(not path.name.endswith(tuple(getattr(source, "common", ())) or "\n") for source in mine):
+        return True
+    return any(source.sniff(path) for source in mine)
 
 
 def parts_of(source: Source) -> set[str]:

@@ -123,16 +123,26 @@ def choose(
         If no detector takes any file for its own, or several do.
     """
     from firstlight.data.patterns import find_files
-    from firstlight.detector import detector_names, get_detector, installed_detectors, recognise
+    from firstlight.detector import detector_names, get_detector, installed_detectors, meant, recognise
 
     paths = list(paths)
     if detector is not None:
         return detector, find_files(
-            paths, suffixes=detector.suffixes, pattern=pattern, claims=detector.claims
+            paths,
+            suffixes=detector.suffixes,
+            pattern=pattern,
+            claims=detector.claims,
+            accepts=lambda path: meant(path, [detector]),
         )
     installed = installed_detectors()
     suffixes = tuple({suffix for each in installed for suffix in each.suffixes})
-    files = find_files(paths, suffixes=suffixes, pattern=pattern, claims=claims_of(installed))
+    files = find_files(
+        paths,
+        suffixes=suffixes,
+        pattern=pattern,
+        claims=claims_of(installed),
+        accepts=lambda path: meant(path, installed),
+    )
     found = recognise(files)
     if not found:
         reasons = "".join(f"\n  {path.name}: {_why_not(path)}" for path in files[:8])

@@ -254,9 +254,12 @@ def test_a_changed_parameter_makes_later_steps_out_of_date(files, tmp_path):
     # what no longer fits is taken away rather than left standing
     assert "ranking/bars" not in run
     assert not (run.folder / "products" / "ranking" / "bars.parquet").exists()
-    assert not wrong(run)
+    found = wrong(run)
+    assert set(found) == {"step ranking"}
+    assert "out of date" in found["step ranking"]
     run = derive_again(run, {}, QUIET, steps=("ranking",))
     assert states_of(run)["ranking"] == "done"
+    assert not wrong(run)
     assert run.record["steps"]["response"]["parameters"] == {"min_hits": 90}
 
 
@@ -267,6 +270,16 @@ def test_unchanged_steps_are_kept_although_they_were_not_asked_for(files, tmp_pa
     assert set(states_of(run).values()) == {"done"}
     assert run["ranking/bars"].to_polars().height == 2
     assert {name: run[name].path.stat().st_mtime_ns for name in before} == before
+
+
+def test_one_step_can_be_forced(files, tmp_path):
+    run = go(files, tmp_path / "run")
+    before = {name: product.path.stat().st_mtime_ns for name, product in run.items()}
+    run = derive_again(run, {}, replace(QUIET, force=True), steps=("ranking",))
+    assert set(states_of(run).values()) == {"done"}
+    assert set(run) == set(before)
+    again = {name for name, product in run.items() if product.path.stat().st_mtime_ns != before[name]}
+    assert again == {"ranking/bars"}
 
 
 def test_one_parameter_leaves_the_others_of_its_step(files, tmp_path):

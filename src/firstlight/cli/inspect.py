@@ -28,13 +28,16 @@ def inspect(files: tuple[Path, ...], name: str | None, as_json: bool) -> None:
     FILES may be folders too. A file that nobody can read is named with the reason, and the exit status is 3.
     """
     from firstlight.data.patterns import find_files
-    from firstlight.detector import get_detector, installed_detectors
+    from firstlight.detector import get_detector, installed_detectors, meant
     from firstlight.face import claims_of
 
     asked = [get_detector(name)] if name else installed_detectors()
     suffixes = tuple({suffix for detector in asked for suffix in detector.suffixes})
     results: list[dict[str, Any]] = []
-    for path in find_files(files, suffixes=suffixes, claims=claims_of(asked)):
+    found = find_files(
+        files, suffixes=suffixes, claims=claims_of(asked), accepts=lambda path: meant(path, asked)
+    )
+    for path in found:
         results.append(_describe(path, asked))
         if not as_json:
             _print(path, results[-1])

@@ -7,6 +7,7 @@ typed fields of a name become conditions of the run.
 from __future__ import annotations
 
 import fnmatch
+import logging
 import os
 import re
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
 __all__ = ["FilePattern", "catalogue", "find_files"]
+
+log = logging.getLogger("firstlight")
 
 _FIELD = re.compile(r"\{(?P<name>[a-z_][a-z0-9_]*)(?::(?P<kind>0?\d*[dfs]))?\}")
 _EXPRESSIONS = {"d": r"-?\d+", "f": r"-?\d+(?:\.\d+)?(?:[eE][-+]?\d+)?", "s": r".+?"}
@@ -83,6 +86,7 @@ def find_files(
     pattern: str | None = None,
     recursive: bool = True,
     claims: Callable[[Path], bool] | None = None,
+    accepts: Callable[[Path], bool] | None = None,
 ) -> list[Path]:
     """Return the files that some paths stand for, sorted folder by folder.
 
@@ -98,6 +102,8 @@ def find_files(
         Whether to look in sub-folders.
     claims : callable, optional
         ``claims(folder)`` says that a folder is one input; it then stands for the files in it.
+    accepts : callable, optional
+        ``accepts(file)`` says whether a file in a folder is meant; the log tells of others.
 
     Returns
     -------
@@ -116,7 +122,13 @@ def find_files(
     found: dict[Path, None] = {}
     for path in given:
         if path.is_dir():
-            found.update(dict.fromkeys(_walk(path, suffixes, pattern, recursive, claims)))
+            inside = _walk(path, suffixes, pattern, recursive, claims)
+            meant = [file for file in inside if accepts is None or file.is_dir() or accepts(file)]
+            for file in sorted(set(inside) - set(meant)):
+                log.warning(
+                    "passed over %s: not recognised, and other things end in %s too", file, file.suffix
+                )
+            found.update(dict.fromkeys(meant))
         elif path.exists():
             found[path] = None
         else:

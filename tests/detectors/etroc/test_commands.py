@@ -652,7 +652,8 @@ def test_the_scripts_leave_tasks_of_the_original(original, data):
     fits = [row[1] for row in rows_of(path, "pragma table_info(twc_fit_info)")]
     assert {"p0", "p1", "p2", "p3"} <= set(fits)
     assert "p4" not in fits
-    assert rows_of(path, "select max_twc_iterations from twc_info") == [(2,)]
+    # the number of iterations, with the first one
+    assert rows_of(path, "select max_twc_iterations from twc_info") == [(3,)]
     path = original / "analyse_time_resolution" / "time_resolution.sqlite"
     assert rows_of(path, "select distinct twc_iteration from timing_info order by 1") == [(0,), (1,), (2,)]
     # the same numbers as ours
@@ -719,9 +720,7 @@ def test_choices_of_the_calibration(original, choice):
 
 def test_cuts_that_keep_events(original, data):
     """A board without a hit passes with -k, and fails without."""
-    script(
-        "process_etroc1_single_run_txt", original, "--file", next(original.glob("*/original_data/*")), "-p", 0
-    )
+    script("process_etroc1_single_run_txt", original, "--file", data, "-p", 0)
     (original / "cuts.csv").write_text(CUTS)
     counts = []
     for words in ((), ("-k",)):
@@ -764,6 +763,42 @@ def test_resolution_makes_what_is_missing_in_between(original):
     script("analyse_time_resolution", original)
     assert {states_of(original)[name] for name in ("times", "timewalk", "resolution")} == {"done"}
     assert open_layout(original).completed("calculate_times_in_ns", "calculate_time_walk_correction")
+
+
+def test_a_run_of_the_original_is_opened(original, tmp_path):
+    """What our scripts leave, without what is ours, is a run of the original."""
+    (original / "cuts.csv").write_text(CUTS)
+    script("cut_etroc1_single_run", original)
+    ours = open_run(original)
+    events, cuts = (ours[name].to_polars() for name in ("events/hits", "cut/events"))
+    (original / "run.json").unlink()
+    for name in ("products", "report", "figures"):
+        shutil.rmtree(original / name, ignore_errors=True)
+    assert "run of the original" in run("status", original)
+    run("import", original, "-o", tmp_path / "mine", "--set", "resolution.bootstrap=5", *FAST)
+    mine = open_run(tmp_path / "mine")
+    codes = ("event", "board", "toa", "tot", "cal", "hit_flag")
+    assert mine["events/hits"].to_polars().select(codes).equals(events.select(codes))
+    assert mine["cut/events"].to_polars().equals(cuts)
+    assert mine["resolution/boards"].to_polars().filter(estimator="likelihood")["good"].all()
+    assert run("verify", tmp_path / "mine")
+
+
+def test_files_of_the_original_on_demand(done):
+    assert not (done / "data").exists()
+    told = run("sqlite", done)
+    assert "data.sqlite" in told
+    ((count, events),) = rows_of(
+        done / "data" / "data.sqlite", "select count(*), count(distinct event) from etroc1_data"
+    )
+    hits = open_run(done)["events/hits"].to_polars()
+    assert (count, events) == (hits.height, hits["event"].n_unique())
+    rows = rows_of(
+        done / "analyse_time_resolution" / "time_resolution.sqlite",
+        "select data_board_id, 1000 * time_resolution from timing_info where twc_iteration = 1 order by 1",
+    )
+    boards = open_run(done)["resolution/boards"].to_polars().filter(estimator="std", iteration=1)
+    assert dict(rows) == pytest.approx(dict(boards.select("board", "resolution").iter_rows()), rel=1e-9)
 
 
 def test_a_file_that_is_not_there(tmp_path):

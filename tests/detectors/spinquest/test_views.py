@@ -374,16 +374,15 @@ def test_real_occupancy_shows_all_its_hits(tmp_path):
         "mc_trackqa/trackQA1",
     ],
 )
-def test_runs_are_drawn(name, tmp_path, monkeypatch):
+def test_runs_are_drawn(name, tmp_path):
     from firstlight.detector import get_detector
-    from firstlight.run import chain
+    from firstlight.run.finishing import Products
 
     path = DATA / f"{name}.root"
-    monkeypatch.setattr(chain.Chain, "report", lambda _: None)
     run = process(get_detector("spinquest"), [path], tmp_path / "run", settings=Settings(plots=False))
     version = run.record["channels"]["version"]
     here = Context(channel_map(geometry_of(version, {62})), Options(), (path.name,))
-    figures = views.figures(chain.Products(run), here)
+    figures = views.figures(Products(run), here)
     drawn(figures, tmp_path / "drawn")
     # the simulation with noise has hits in D1, which is drawn then
     expected = {"synth_sraw_e1039": 14, "synth_sraw_e906layout": 12, "noisy_output": 15, "trackQA1": 14}

@@ -25,6 +25,7 @@ _TAIL = 0.15
 _DISAGREE = 0.1  # relative, of the core width and the effective one
 _DRIFT = 5.0  # standard deviations
 _POOR = 1e-4  # p-value of an S-curve
+_FAR = 0.01  # fraction of events
 _PEAKED = 30.0  # codes of TOA
 
 
@@ -330,6 +331,13 @@ def _resolution(products: Mapping[str, Any]) -> Iterator[Check]:
     frame = products["resolution/boards"].frame
     last = frame.filter(pl.col("iteration") == pl.col("iteration").max())
     by = {(row["board"], row["estimator"]): row for row in last.iter_rows(named=True)}
+    likelihood, std = (
+        last.filter(pl.col("estimator") == name)["events"].max() or 0 for name in ("likelihood", "std")
+    )
+    far = int(std) - int(likelihood)
+    share = far / max(int(std), 1)
+    rule = f"{far:,} of {std:,} events have boards far apart (hits of other particles); the likelihood leaves them out"
+    yield Check("far events", "warn" if share > _FAR else "ok", share, _FAR, rule)
     for board in last["board"].unique().sort().to_list():
         for estimator in ("likelihood", "std"):
             row = by[board, estimator]

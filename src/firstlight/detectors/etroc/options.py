@@ -103,14 +103,21 @@ class CutParameters(StrictModel):
     suggest : bool
         Without file and rows: use cuts that follow from the data (a window around the usual calibration code and time
         over threshold of each board). False: no cut.
-    keep_events : bool
-        A board without a hit passes every cut.
+    keep_events : bool, optional
+        A board without a hit passes every cut. By default with cuts that follow from the data, and not with those that are
+        given, as in the original.
     """
 
     file: str = ""
     rows: tuple[str, ...] = ()
     suggest: bool = True
-    keep_events: bool = False
+    keep_events: bool | None = None
+
+    @property
+    def keeps(self) -> bool:
+        """Whether a board without a hit passes every cut."""
+        given = bool(self.file or self.rows)
+        return (self.suggest and not given) if self.keep_events is None else self.keep_events
 
 
 class TimeCutParameters(CutParameters):

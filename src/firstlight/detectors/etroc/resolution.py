@@ -30,6 +30,7 @@ from firstlight.detectors.etroc.widths import (
     WidthName,
     effective_sigma,
     fwhm_sigma,
+    robust_sigma,
     standard_deviation,
     width,
 )
@@ -43,7 +44,7 @@ if TYPE_CHECKING:
     Floats = NDArray[np.float64]
 
 __all__ = [
-    "ESTIMATORS", "Estimator", "Measurement", "Solution", "delta_widths", "intrinsic", "measure", "pair_rows",
+    "ESTIMATORS", "Estimator", "Measurement", "Solution", "delta_widths", "far_events", "intrinsic", "measure", "pair_rows",
     "pair_widths", "solve_delta", "solve_pairs", "stuck_boards",
 ]  # fmt: skip
 
@@ -238,6 +239,33 @@ def pair_widths(
         if number >= 2:
             widths[first, second] = widths[second, first] = width(difference, name, counts)
     return widths, events
+
+
+def far_events(times: ArrayLike, reach: float = 15.0) -> NDArray[np.bool_]:
+    """Return which events have a pair of boards far away from the others: hits of different particles.
+
+    Parameters
+    ----------
+    times : array_like, shape (n_events, n_boards)
+        Corrected times; NaN where a board is missing.
+    reach : float
+        Robust standard deviations of the difference of a pair. Tails of the resolution reach some times less far.
+
+    Returns
+    -------
+    ndarray of bool, shape (n_events,)
+    """
+    values = np.asarray(times, dtype=float)
+    far = np.zeros(len(values), dtype=bool)
+    for first, second in _pairs(values.shape[1]):
+        difference = values[:, first] - values[:, second]
+        known = difference[np.isfinite(difference)]
+        if len(known) < 2:
+            continue
+        middle, sigma = float(np.median(known)), robust_sigma(known)
+        with np.errstate(invalid="ignore"):
+            far |= np.abs(difference - middle) > reach * sigma
+    return far
 
 
 def stuck_boards(toa: ArrayLike) -> NDArray[np.bool_]:

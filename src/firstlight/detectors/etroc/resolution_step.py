@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
     from firstlight.detectors.etroc.chain_bootstrap import Bootstrap
     from firstlight.detectors.etroc.resolution import Measurement
+    from firstlight.detectors.etroc.timewalk import WalkResult
 
 __all__ = ["REPLICAS", "resolution"]
 
@@ -57,7 +58,7 @@ def run(
     context : Context
         Its channel map has the boards.
     """
-    from firstlight.detectors.etroc.resolution import ESTIMATORS, measure, pair_rows
+    from firstlight.detectors.etroc.resolution import ESTIMATORS, far_events, measure, pair_rows
 
     hits: pl.DataFrame = products["timewalk/hits"].frame
     boards = boards_with_hits(hits, context.channels)
@@ -73,19 +74,22 @@ def run(
     if len(boards) < 3:
         what = f"the resolution of single boards needs three boards or more, events have {len(boards)}; the width of their difference is in the table of pairs"
         return found | problem(what)
+    # the likelihood has one tail, and would spend it on hits of other particles
+    core = _without(last, far_events(last["toa_ns"]))
     rows: dict[str, list[Any]] = {}
     whole: dict[str, Measurement] = {}
     bootstraps: dict[str, Bootstrap] = {}
     if parameters.bootstrap:
-        bootstraps, reason = _bootstrap(last, parameters, context)
+        bootstraps, reason = _bootstrap(last, core, parameters, context)
         if not bootstraps:
             return found | problem(reason)
         found["replicas"] = _table(REPLICAS, bootstraps[parameters.bootstrap_estimator].rows())
     for index, matrix in enumerate(matrices):
-        raw = matrix["toa_ns"] - matrix["correction_ns"]
         names = ESTIMATORS if index == n_iterations - 1 else ("std", "std_delta")
         for name in names:
-            measured = whole[name] = measure(matrix["toa_ns"], boards=boards, estimator=name, raw=raw)
+            used = core if name == "likelihood" else matrix
+            raw = used["toa_ns"] - used["correction_ns"]
+            measured = whole[name] = measure(used["toa_ns"], boards=boards, estimator=name, raw=raw)
             more = {}
             if name in bootstraps and index == n_iterations - 1:
                 more = {"bootstrap_error": bootstraps[name].error()}
@@ -94,9 +98,18 @@ def run(
             for column, values in measured.rows(index, **more).items():
                 rows.setdefault(column, []).extend(values)
     found["boards"] = _table(RESOLUTION, rows)
-    parts = _Parts(last, whole["likelihood"], parameters)
+    parts = _Parts(core, whole["likelihood"], parameters)
     found["slices"] = Table.from_rows(SLICES, list(_slices(parts, context, products["ingest/files"].frame)))
     return found
+
+
+def _without(matrix: Matrix, events: NDArray[np.bool_]) -> Matrix:
+    """Return a matrix without some events."""
+    if not events.any():
+        return matrix
+    return Matrix(
+        matrix.events[~events], matrix.boards, {name: array[~events] for name, array in matrix.values.items()}
+    )
 
 
 def _table(schema: TableSchema, columns: Mapping[str, list[Any]]) -> Table:
@@ -107,7 +120,7 @@ def _table(schema: TableSchema, columns: Mapping[str, list[Any]]) -> Table:
 
 
 def _bootstrap(
-    matrix: Matrix, parameters: ResolutionParameters, context: Context
+    matrix: Matrix, core: Matrix, parameters: ResolutionParameters, context: Context
 ) -> tuple[dict[str, Bootstrap], str]:
     """Return replicas by estimator, or none and the reason why there are none.
 
@@ -117,20 +130,27 @@ def _bootstrap(
     from firstlight.detectors.etroc.timewalk import correct_walk
 
     walk: WalkParameters = getattr(context.options, "timewalk", WalkParameters())
-    raw = matrix["toa_ns"] - matrix["correction_ns"]
-    wanted: dict[Any, int] = {
-        "effective": min(parameters.bootstrap, _FEW),
-        "fwhm": min(parameters.bootstrap, _FEW),
-        # the formula is for Gaussian times, and too small where there are tails
-        "std": min(parameters.bootstrap, _FEW),
-    }
+    few = min(parameters.bootstrap, _FEW)
+    # the formula for std is for Gaussian times, and too small where there are tails
+    wanted: dict[Any, int] = {"effective": few, "fwhm": few, "std": few}
     wanted[parameters.bootstrap_estimator] = parameters.bootstrap
-    try:
-        corrected = correct_walk(
-            raw, matrix["tot_ns"], boards=matrix.boards, events=matrix.events, **walk_options(walk)
+
+    def corrected(events: Matrix) -> WalkResult:
+        raw = events["toa_ns"] - events["correction_ns"]
+        return correct_walk(
+            raw, events["tot_ns"], boards=events.boards, events=events.events, **walk_options(walk)
         )
+
+    try:
+        with_all = corrected(matrix)
+        without_far = with_all if core is matrix else corrected(core)
         return {
-            name: bootstrap_walk(corrected, n=number, seed=parameters.seed, estimator=name)
+            name: bootstrap_walk(
+                without_far if name == "likelihood" else with_all,
+                n=number,
+                seed=parameters.seed,
+                estimator=name,
+            )
             for name, number in wanted.items()
         }, ""
     except (InputError, UsageError) as error:

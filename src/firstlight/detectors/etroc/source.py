@@ -178,6 +178,7 @@ class ReadOut:
     patterns: tuple[FilePattern, ...] = ()
     span_events: int | None = None
     unit: str = "lines"
+    common: tuple[str, ...] = (".txt",)
     schemas: Mapping[str, TableSchema] = field(
         default_factory=lambda: {"hits": RAW_HITS, "packets": RAW_PACKETS, "words": WORDS}
     )

@@ -263,7 +263,7 @@ def _cut_hits(
         hits,
         cuts,
         boards_with_hits(hits, context.channels),
-        keep_events=parameters.keep_events,
+        keep_events=parameters.keeps,
         n_events=n_events_of(products["events/counts"].frame),
         files=products["ingest/files"].frame,
     )
@@ -345,7 +345,7 @@ def _cut_in_ns(
         timed,
         cuts,
         boards_with_hits(timed, context.channels),
-        keep_events=parameters.keep_events,
+        keep_events=parameters.keeps,
         n_events=before.size,
     )
     return _accepted(accepted, flow)
@@ -419,10 +419,13 @@ def _corrected(matrix: Matrix, found: Any) -> Table:
             "correction_ns": found.correction[iteration].ravel(),
             "toa_ns": corrected,
         }
-        frame = pl.DataFrame({name: values[use] for name, values in columns.items()})
-        frames.append(frame.with_columns(iteration=pl.lit(iteration, dtype=pl.Int32)))
-    whole = pl.concat(frames)
-    return Table(whole.select([pl.col(c.name).cast(c.dtype) for c in CORRECTED.columns]), CORRECTED)
+        chosen = {
+            name: pl.Series(name, values[use]).cast(CORRECTED.column(name).dtype)
+            for name, values in columns.items()
+        }
+        frame = pl.DataFrame(chosen).with_columns(iteration=pl.lit(iteration, dtype=pl.Int32))
+        frames.append(frame.select(CORRECTED.names))
+    return Table(pl.concat(frames), CORRECTED)
 
 
 timewalk = ProductStep(
