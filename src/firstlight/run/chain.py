@@ -415,14 +415,14 @@ class Chain:
         entry = self.old_steps.get(step.name)
         if not make and entry is not None and entry["version"] == IMPORTED:
             # made elsewhere: there is nothing here that it could be out of date with
-            self.kept(step, entry["key"])
+            self.kept(step, entry["key"], anyway=False)
             return
         missing = [name for name in step.needs if name not in self.run or self.outdated(name)]
         if missing:
             log.info("step %s left out: it needs %s", step.name, ", ".join(missing))
             return
         key, there = self.key_of(step)
-        if self.kept(step, key) or not make:
+        if self.kept(step, key, anyway=make and self.settings.force) or not make:
             return
         parameters = self.parameters(step)
         start = time.monotonic()
@@ -474,10 +474,11 @@ class Chain:
         names = set(self.detector.load("options").model_fields) - {"view"}
         return {key: value for key, value in self.config.model_dump(mode="json").items() if key in names}
 
-    def kept(self, step: Step, key: str) -> bool:
-        """Return whether the products of a step are there under a key."""
+    def kept(self, step: Step, key: str, *, anyway: bool | None = None) -> bool:
+        """Return whether the products of a step are there under a key, and need not be made `anyway` (with ``--force``)."""
         entry = self.old_steps.get(step.name)
-        if self.settings.force or entry is None or entry["key"] != key:
+        force = self.settings.force if anyway is None else anyway
+        if force or entry is None or entry["key"] != key:
             return False
         if not all(self.run.has(name, key) for name in entry["products"]):
             return False

@@ -36,6 +36,15 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
         rows += list(_resolutions(products["resolution/boards"].frame))
     elif "resolution/pairs" in products:
         rows += list(_pairs(products["resolution/pairs"].frame))
+    elif len(context.channels.groups) > 1:
+        reasons = [
+            products[f"{step}/problem"].frame["reason"][0]
+            for step in ("timewalk", "resolution")
+            if f"{step}/problem" in products
+        ]
+        rows += [
+            {"label": "time resolution", "value": f"none: {reason}", "unit": ""} for reason in reasons[:1]
+        ]
     if "injection/lines" in products:
         for line in products["injection/lines"].frame.filter("good").iter_rows(named=True):
             value = f"{line['offset']:.1f} ± {line['offset_error']:.1f} + ({line['slope']:.3f} ± {line['slope_error']:.3f}) Q"
@@ -319,8 +328,12 @@ def _problems(products: Mapping[str, Any]) -> Iterator[Check]:
         "resolution": ("time resolution", "no-statistics"),
         "injection": ("charge injection", "bad"),
     }
+    boards = len(_hits_of_boards(products))
     for step, (name, verdict) in verdicts.items():
         if f"{step}/problem" in products:
+            # one chip has no resolution; a telescope without one has lost its purpose
+            if boards > 2 and verdict == "no-statistics":
+                verdict = "warn"
             reason = products[f"{step}/problem"].frame["reason"][0]
             yield Check(name, verdict, _NAN, _NAN, reason)
 

@@ -214,6 +214,9 @@ def _cut(verb: str, step: str, name: str, options: dict[str, Any]) -> None:
     )  # what is wrong with the directory comes before what is wrong with its cut file
     own = {key: options.pop(key) for key in ("file", "rows", "suggest", "nothing")}
     keep = options.pop("keep_events")
+    if own["suggest"] and (own["nothing"] or own["rows"] or own["file"] is not None):
+        what = "--suggest, a cut file, rows of cuts and --none exclude one another"
+        raise UsageError(what)
     if own["suggest"]:
         path, reasons = write_suggestion(options["run"], step, name)
         if not options["quiet"] and not options["as_json"]:
@@ -228,13 +231,16 @@ def _cut(verb: str, step: str, name: str, options: dict[str, Any]) -> None:
 
 def _advance_exactly(verb: str, options: dict[str, Any], changes: dict[str, Any]) -> None:
     """Make a step with values that may be empty: an empty list of cuts is a choice too."""
-    from firstlight.detectors.etroc.stepwise import advance
+    from firstlight.detectors.etroc.stepwise import advance, kept_parameters
 
     values = values_from(None, options.get("settings", ()))
     for key, value in changes.items():
         step, _, name = key.partition("__")
         values.setdefault(step, {})[name] = value
     run = advance(options["run"], verb, values, step_settings(options))
+    if not (options["as_json"] or options["quiet"]):
+        for line in kept_parameters(run, verb, values):
+            click.echo(f"  as asked before: {line}")
     tell(run, as_json=options["as_json"], quiet=options["quiet"], fail_on=options["fail_on"])
 
 

@@ -49,6 +49,7 @@ def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context
             "the names of the files tell no charge and threshold, so there is no scan; say how to read them with "
             "--template, such as 'q{charge_1}_th{threshold_1}_{split}.dat'"
         )
+    _check_board(parameters.trigger_board, files)
     hits, files = of_splits(products["ingest/hits"].frame, files, parameters)
     points = count_points(
         hits,
@@ -69,6 +70,14 @@ def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context
         "jitter": Table.from_frame(JITTER, jitter_vs_charge(points)),
         "suggestions": Table.from_frame(SUGGESTIONS, suggest(lines, noise, curves=curves)),
     }
+
+
+def _check_board(board: int | None, files: pl.DataFrame) -> None:
+    known = files["board"].drop_nulls().unique().sort().to_list()
+    if board is not None and board not in known:
+        raise ConfigError.unknown(
+            "board", str(board), [str(each) for each in known], where="injection.trigger_board"
+        )
 
 
 def of_splits(

@@ -53,7 +53,16 @@ MAX_BOARDS = 8
 _FEWEST = 30  # events with two boards or more
 _FRACTION = (1e-5, 0.3)
 _SCALE = (1.5, 100.0)
-_STARTS = ((0.02, 3.0), (0.06, 4.0), (0.15, 2.0), (0.01, 8.0), (0.004, 20.0), (0.001, 2.0), (0.002, 4.0))
+_STARTS = (
+    (0.02, 3.0),
+    (0.06, 4.0),
+    (0.15, 2.0),
+    (0.01, 8.0),
+    (0.004, 20.0),
+    (0.001, 50.0),
+    (0.001, 2.0),
+    (0.002, 4.0),
+)
 _FLOOR = 0.01  # of the smallest width of a pair: a board below it has no solution
 _STEPS = 60
 _LONGEST = 0.7  # step of a logarithm

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     from firstlight.run.finishing import Settings
     from firstlight.run.store import Run
 
-__all__ = ["advance", "begin", "commands_of", "open_etroc", "redraw", "reprocess"]
+__all__ = ["advance", "begin", "commands_of", "kept_parameters", "open_etroc", "redraw", "reprocess"]
 
 # the steps that a verb makes
 _STEPS = {
@@ -99,6 +99,20 @@ def advance(folder: Path, verb: str, changes: Mapping[str, Any], settings: Setti
     if not any(name.startswith(f"{step}/") for name in run):
         _refuse_absent(run, step)
     return run
+
+
+def kept_parameters(run: Run, verb: str, given: Mapping[str, Any]) -> list[str]:
+    """Return parameters of a step that are not the default and were not given this time, as ``step.key=value``."""
+    from firstlight.detectors.etroc.chain import CHAIN
+
+    models = {step.name: step.parameters() for step in CHAIN}
+    found = []
+    for step in _STEPS[verb]:
+        now = run.record["configuration"].get(step, {})
+        for key, default in models[step].model_dump(mode="json").items():
+            if key in now and now[key] != default and key not in given.get(step, {}):
+                found.append(f"{step}.{key}={now[key]}")
+    return found
 
 
 def open_etroc(folder: Path) -> Run:

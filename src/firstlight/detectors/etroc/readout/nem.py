@@ -24,8 +24,9 @@ import numpy as np
 
 from firstlight.compiled import kernel
 from firstlight.detectors.etroc.readout.lines import Kind, Kinds, as_bytes, read_kinds, white_lines
+from firstlight.detectors.etroc.readout.packet_kernels import checksum_after
 from firstlight.detectors.etroc.readout.packets import HIT_COLUMNS, PACKET_COLUMNS, SHOWN, counted
-from firstlight.detectors.etroc.readout.words import CHECKSUM_STEPS, MARK
+from firstlight.detectors.etroc.readout.words import MARK
 from firstlight.detectors.etroc.tables import Decoded
 from firstlight.errors import ConfigError, InputError
 from firstlight.files import atomic
@@ -97,20 +98,7 @@ _REASONS = (
 _FIRST_FATE = len(_WORDS) - 3
 _FIRST_BAD = len(_WORDS) + 9
 
-_AFTER_0, _AFTER_1, _AFTER_2, _AFTER_3, _AFTER_4 = CHECKSUM_STEPS
 _STATES = ("complete", "cut", "no trailer")
-
-
-@kernel
-def _checksum(word: int, before: int) -> int:
-    """Return the checksum after one more word."""
-    return int(
-        _AFTER_4[((word >> 32) & 255) ^ before]
-        ^ _AFTER_3[(word >> 24) & 255]
-        ^ _AFTER_2[(word >> 16) & 255]
-        ^ _AFTER_1[(word >> 8) & 255]
-        ^ _AFTER_0[word & 255]
-    )
 
 
 @kernel
@@ -169,7 +157,7 @@ def _build(
             header_at[n_packets], trailer_at[n_packets], frame_of[n_packets] = at, -1, n_frames - 1
             found[n_packets], residual[n_packets] = 0, 0
             current[link] = n_packets
-            running[link] = _checksum(_header_word(v), 0)
+            running[link] = checksum_after(_header_word(v), 0)
             n_packets += 1
         elif this in (_DATA, _TRAILER):
             link = v[0]
@@ -182,11 +170,11 @@ def _build(
                 hit_at[n_hits], hit_packet[n_hits] = at, packet
                 n_hits += 1
                 found[packet] += 1
-                running[link] = _checksum(_data_word(v), running[link])
+                running[link] = checksum_after(_data_word(v), running[link])
             else:
                 code[at] = _IS_TRAILER
                 trailer_at[packet] = at
-                residual[packet] = _checksum(_trailer_word(v), running[link])
+                residual[packet] = checksum_after(_trailer_word(v), running[link])
                 current[link] = -1
     return n_frames, n_packets, n_hits
 

@@ -16,8 +16,21 @@ if TYPE_CHECKING:
     Whole = NDArray[np.int64]
 
 __all__ = [
-    "DATA", "DATA_ORPHAN", "FIFO_EMPTY", "FILLER", "HEADER", "HEADER_SURPLUS", "TRAILER", "TRAILER_ORPHAN", "TRAILER_OTHER_CHIP",
-    "UNKNOWN", "count_openings", "find_packets", "set_checksums", "take_field",
+    "DATA",
+    "DATA_ORPHAN",
+    "FIFO_EMPTY",
+    "FILLER",
+    "HEADER",
+    "HEADER_SURPLUS",
+    "TRAILER",
+    "TRAILER_ORPHAN",
+    "TRAILER_OTHER_CHIP",
+    "UNKNOWN",
+    "checksum_after",
+    "count_openings",
+    "find_packets",
+    "set_checksums",
+    "take_field",
 ]  # fmt: skip
 
 (
@@ -31,7 +44,7 @@ _AFTER_0, _AFTER_1, _AFTER_2, _AFTER_3, _AFTER_4 = CHECKSUM_STEPS
 
 
 @kernel
-def _checksum(word: Any, before: Any) -> Any:
+def checksum_after(word: Any, before: Any) -> Any:
     """Return the checksum after one more word."""
     return np.int64(
         _AFTER_4[((word >> 32) & 255) ^ before]
@@ -163,7 +176,7 @@ def find_packets(
             hit_at[n_hits], hit_packet[n_hits] = at, packet
             n_hits += 1
             found[packet] += 1
-            checksum[link] = _checksum(word, checksum[link])
+            checksum[link] = checksum_after(word, checksum[link])
         elif (word >> 24) & 0xFFFF == MARK:
             code[at] = _SORTS[(word >> 22) & 3]
             if code[at] != HEADER:
@@ -178,14 +191,14 @@ def find_packets(
             link_of[n_packets], frame_of[n_packets] = link, place[_FRAME]
             found[n_packets], good[n_packets] = 0, 0
             current[link] = n_packets
-            checksum[link] = _checksum(word, 0)
+            checksum[link] = checksum_after(word, 0)
             n_packets += 1
         elif packet < 0:
             code[at] = _orphan(word, link, chips, frame_mask, place)
         elif _is_of_chip(word, chips[link]):
             code[at] = TRAILER
             trailer_at[packet] = at
-            good[packet] = _checksum(word, checksum[link]) == 0
+            good[packet] = checksum_after(word, checksum[link]) == 0
             current[link] = -1
         else:
             # no trailer of this chip: a broken word, the packet goes on
@@ -230,7 +243,7 @@ def set_checksums(words: NDArray[np.uint64], first: Whole) -> None:
             continue
         value = np.int64(0)
         for at in range(start, stop - 1):
-            value = _checksum(np.int64(words[at]), value)
+            value = checksum_after(np.int64(words[at]), value)
         last = np.int64(words[stop - 1]) & ~255
         # with 0 as last byte the checksum is that of four bytes, once more through the table
         for shift in (32, 24, 16, 8):
