@@ -228,8 +228,10 @@ class Chain:
     ) -> None:
         """Do all that follows the reading."""
         self.keep_channels(channels)
-        self.derive_all(steps)
+        # before any step: one that fails leaves a run that says what it is of
         self.describe_run(activity, channels, notes, records)
+        self.derive_all(steps)
+        self.run.record["steps"] = self.new_steps
         self.end(activity)
 
     def run_imported(
@@ -546,7 +548,7 @@ class Chain:
                 "labels": dict(channels.labels),
             },
             inputs=[entry.to_dict(self.run.folder) for entry in records],
-            steps=self.new_steps,
+            steps={**self.old_steps, **self.new_steps},
             notes=list(notes),
             files=list(self.context.files),
             cut=self.context.cut,

@@ -290,6 +290,12 @@ class TaskWriter:
         self.notes.append(_without_secrets(text))
 
     def __enter__(self) -> Self:
+        inside = [path for path in self.inputs if self.path.resolve() in path.resolve().parents]
+        if inside:
+            what = f"the task {self.name} would wipe its own input {inside[0].name}"
+            raise UsageError(
+                what, where=self.path, hint="copy the file elsewhere, or another output directory"
+            )
         _wipe(self.path)
         try:
             self.path.mkdir(parents=True)
