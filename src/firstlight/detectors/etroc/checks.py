@@ -25,8 +25,8 @@ _TAIL = 0.15
 _DISAGREE = 0.1  # relative, of the core width and the effective one
 _DRIFT = 5.0  # standard deviations
 _POOR = 1e-4  # p-value of an S-curve
+_MEAN_CAL = 0.004  # relative distance of mean and most frequent CAL
 _FAR = 0.01  # fraction of events
-_PEAKED = 30.0  # codes of TOA
 
 
 def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any]]:
@@ -95,8 +95,7 @@ def _pairs(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
 
 def _jitters(frame: pl.DataFrame) -> Iterator[dict[str, Any]]:
     """Yield the jitter of the pixels into which charge is injected: those with most hits, if they are few."""
-    # hits at any time, as in a beam, have codes all over the range: their spread is no jitter
-    lit = frame.filter((pl.col("toa_std") < _PEAKED) & (pl.col("state") != "few hits"))
+    lit = frame.filter(pl.col("jitter").is_not_null() & (pl.col("state") != "few hits"))
     if 0 < lit.height <= 4:
         for row in lit.iter_rows(named=True):
             place = "" if row["row"] is None else f", pixel {row['row']}-{row['col']}"
@@ -126,6 +125,7 @@ def checks(products: Mapping[str, Any], context: Context) -> list[Check]:  # noq
         _pixels,
         _events,
         _calibration,
+        _mean_of_codes,
         _cuts,
         _problems,
         _resolution,
@@ -306,7 +306,35 @@ def _calibration(products: Mapping[str, Any]) -> Iterator[Check]:
         )
 
 
+def _mean_of_codes(products: Mapping[str, Any]) -> Iterator[Check]:
+    """Judge a mean of all codes of a board, as the original has it: a few far ones move it, and all times with it."""
+    if "times/calibration" not in products or "pixels/table" not in products:
+        return
+    pixels = products["pixels/table"].frame.drop_nulls("cal_mode")
+    for row in products["times/calibration"].frame.filter(pl.col("channel") < 0).iter_rows(named=True):
+        own = pixels.filter(pl.col("board") == row["board"]).sort("hits", descending=True)
+        if row["cal"] is None or own.height != 1:
+            continue
+        apart = abs(row["cal"] / own["cal_mode"][0] - 1)
+        rule = f"calibration code {row['cal']:.2f}, the most frequent one is {own['cal_mode'][0]:.0f}"
+        if apart > _MEAN_CAL:
+            rule += ": far codes move the mean, and all times with it; cut on them, or use times.cal=robust"
+        yield Check(
+            "mean calibration code",
+            "warn" if apart > _MEAN_CAL else "ok",
+            apart,
+            _MEAN_CAL,
+            rule,
+            f"board {row['board']}",
+        )
+
+
 def _cuts(products: Mapping[str, Any]) -> Iterator[Check]:
+    flows = [products[name].frame.height for name in ("cut/flow", "cut_times/flow") if name in products]
+    if "resolution/boards" in products and not any(rows > 1 for rows in flows):
+        yield Check(
+            "cuts", "warn", 0.0, 1.0, "no cut was applied: noise hits and far codes are in the resolution"
+        )
     for step, name in (("cut", "cuts on codes"), ("cut_times", "cuts on times")):
         if f"{step}/flow" not in products:
             continue

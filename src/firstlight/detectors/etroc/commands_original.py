@@ -105,6 +105,17 @@ def _script(name: str) -> Callable[[Any], click.Command]:
     return make
 
 
+def _check_kind(file: Path, kinds: Sequence[str], other: str) -> None:
+    """Refuse a file of another format, with the verb that reads it; a file that is not recognised is refused later."""
+    from firstlight.detectors.etroc.source import SOURCES
+
+    found = next((source for source in SOURCES if source.sniff(file)), None)
+    if found is not None and found.name not in kinds:
+        what = f"is {found.title}"
+        verb = other if found.name in ("beam", "injection") else "process"
+        raise UsageError(what, where=file, hint=f"firstlight etroc {verb}")
+
+
 @_script("process_etroc1_single_run_txt")
 @click.option("--file", required=True, type=click.Path(path_type=Path), help="Beam text file.")
 @click.option("--keep-all", "-k", is_flag=True, help="Keep hits with hit flag 0.")
@@ -115,6 +126,7 @@ def process_single_run(file: Path, keep_all: bool, event_pattern: int, **options
     from firstlight.detectors.etroc.options import PATTERNS
     from firstlight.detectors.etroc.stepwise import begin
 
+    _check_kind(file, ("beam", "raw32"), "process_etroc1_single_charge_injection_run")
     pattern = PATTERNS[event_pattern]
     events = {
         "building": "pattern" if pattern else "order",
@@ -137,6 +149,7 @@ def process_single_injection(file: Path, keep_all: bool, **options: Any) -> None
     """Read one charge-injection file."""
     from firstlight.detectors.etroc.stepwise import begin
 
+    _check_kind(file, ("injection", "single_board"), "process_etroc1_single_run_txt")
     parameters = {"file": str(file), "keep_all": keep_all}
     with _reported(options["out_directory"], "proccess_etroc1_data_run", parameters):
         run = begin(
@@ -241,6 +254,8 @@ def calculate_time_walk(iterations: int, order: int, **options: Any) -> None:
 @_script("analyse_time_resolution")
 def analyse_time_resolution(**options: Any) -> None:
     """Time resolution of each board; steps in between that were not made are made with their defaults."""
+    import polars as pl
+
     from firstlight.detectors.etroc.stepwise import open_etroc
 
     folder: Path = options["out_directory"]
@@ -253,6 +268,14 @@ def analyse_time_resolution(**options: Any) -> None:
             run = _step({**options, "no_plots": True}, verb, task, {}, {})
             written += write_files(run, verb, {})
     run = _step(options, "resolution", "analyse_time_resolution", {}, {})
+    if not options["quiet"]:
+        for row in (
+            run["resolution/boards"].to_polars().filter(pl.col("estimator") == "std").iter_rows(named=True)
+        ):
+            width = row["status"] if row["resolution"] is None else f"{row['resolution']:.3f} ps"
+            click.echo(
+                f"  iteration {row['iteration']}, board {row['board']}: {width} (standard deviations, as in timing_info)"
+            )
     _told(run, [*written, *write_files(run, "resolution", {})], options)
 
 
@@ -405,6 +428,8 @@ def analyse_dac_vs_charge(trigger_board: str | None, **options: Any) -> None:
     changes: dict[str, dict[str, Any]] = {"original": given}
     if trigger_board is not None:
         changes["injection"] = {"trigger_board": int(trigger_board)}
+    if given["noise_with_charge"]:
+        _check_charge(options["out_directory"], given["noise_with_charge"])
     run = _step(options, "scan", "calculate_dac_points", changes, given)
     _told(run, write_files(run, "dac", given), options)
     if not options["quiet"]:
@@ -413,9 +438,30 @@ def analyse_dac_vs_charge(trigger_board: str | None, **options: Any) -> None:
                 click.echo(
                     f"  board {row['board']}: DAC = {row['offset']:.1f} + {row['slope']:.2f} Q (largest threshold with a hit)"
                 )
+        known = run["injection/points"].to_polars()["injections"].drop_nulls()
         for row in run["original/limits"].to_polars().iter_rows(named=True):
+            if row["noise_max_dac"] is None and known.len():
+                number = int(known[0])
+                click.echo(
+                    f"  board {row['data_board_id']}: no threshold has {given['hit_center']:g} ± {given['hit_window']:g} hits, "
+                    f"the plateau is at {number}: try -c {number} -w {round(0.06 * number)} -d {round(0.03 * number)}"
+                )
+                continue
             click.echo(
                 f"  board {row['data_board_id']}: noise from {row['noise_min_dac']} to {row['noise_max_dac']} DAC"
+            )
+
+
+def _check_charge(folder: Path, charge: int) -> None:
+    """Refuse a charge that the scan does not have."""
+    from firstlight.detectors.etroc.stepwise import open_etroc
+
+    run = open_etroc(folder)
+    if "injection/points" in run:
+        charges = run["injection/points"].to_polars()["charge"].unique().sort().to_list()
+        if charge not in charges:
+            raise UsageError.unknown(
+                "charge", str(charge), [f"{each:g}" for each in charges], where="-n/--noise_with_charge"
             )
 
 

@@ -12,19 +12,29 @@ from firstlight.data.schema import Table
 from firstlight.detectors.etroc.ingest import is_injection
 from firstlight.detectors.etroc.options import InjectionParameters
 from firstlight.detectors.etroc.steps import problem
-from firstlight.detectors.etroc.tables import CURVES, JITTER, LINES, NOISE, POINTS, SUGGESTIONS
+from firstlight.detectors.etroc.tables import (
+    CURVES,
+    JITTER,
+    LINES,
+    NOISE,
+    PIXEL_THRESHOLDS,
+    POINTS,
+    SUGGESTIONS,
+)
 from firstlight.errors import ConfigError
 from firstlight.steps.step import Context, Product, ProductStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
 
     from numpy.typing import NDArray
 
 __all__ = ["accepted_hits", "injection", "of_splits"]
 
 
-def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context) -> Mapping[str, Product]:
+def run(
+    products: Mapping[str, Any], parameters: InjectionParameters, context: Context
+) -> Mapping[str, Product]:
     """Return the products ``points``, ``curves``, ``lines``, ``noise``, ``jitter`` and ``suggestions``.
 
     None where the files are not those of a charge-injection scan.
@@ -35,8 +45,8 @@ def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context
         ``ingest/hits`` and ``ingest/files``.
     parameters : InjectionParameters
         How.
-    _ : Context
-        Not used.
+    context : Context
+        Its channel map has the pixels.
     """
     from firstlight.detectors.etroc.injection import count_points, jitter_vs_charge, noise_band
     from firstlight.detectors.etroc.injection_lines import fit_curves, fit_lines, suggest
@@ -69,7 +79,35 @@ def run(products: Mapping[str, Any], parameters: InjectionParameters, _: Context
         "noise": Table.from_frame(NOISE, noise),
         "jitter": Table.from_frame(JITTER, jitter_vs_charge(points)),
         "suggestions": Table.from_frame(SUGGESTIONS, suggest(lines, noise, curves=curves)),
+        "pixels": Table.from_rows(PIXEL_THRESHOLDS, list(_of_pixels(lines, curves, context))),
     }
+
+
+def _of_pixels(lines: pl.DataFrame, curves: pl.DataFrame, context: Context) -> Iterator[dict[str, Any]]:
+    """Yield the calibration of each pixel that was scanned."""
+    channel_of = {
+        (board, pixel): channel
+        for channel, board, pixel in context.channels.frame.select("channel", "board", "pixel").iter_rows()
+    }
+    for line in lines.iter_rows(named=True):
+        channel = channel_of.get((line["board"], line["pixel"] or ""))
+        if channel is None:
+            continue
+        own = curves.filter(
+            (pl.col("board") == line["board"])
+            & pl.col("pixel").eq_missing(line["pixel"])
+            & (pl.col("noise_error") > 0)
+        )
+        # one width for all charges is one measurement
+        widths = own.unique(["noise", "noise_error"], maintain_order=True)
+        weight = (1 / widths["noise_error"] ** 2).to_numpy()
+        known = weight.size > 0
+        yield {
+            "channel": channel, "board": line["board"], "offset": line["offset"], "offset_error": line["offset_error"],
+            "slope": line["slope"], "slope_error": line["slope_error"],
+            "noise": float(np.average(widths["noise"].to_numpy(), weights=weight)) if known else None,
+            "noise_error": float(weight.sum() ** -0.5) if known else None, "good": line["good"],
+        }  # fmt: skip
 
 
 def _check_board(board: int | None, files: pl.DataFrame) -> None:

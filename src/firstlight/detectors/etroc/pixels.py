@@ -23,12 +23,14 @@ if TYPE_CHECKING:
 
     Floats = NDArray[np.float64]
 
-__all__ = ["BINS", "STATES", "judge", "moments", "pixels"]
+__all__ = ["BINS", "PEAKED", "STATES", "judge", "moments", "pixels"]
 
 # codes of 10, 9 and 10 bits
 BINS = {"toa": 1024, "tot": 512, "cal": 1024}
 STATES = ("good", "no hits", "few hits", "dead", "hot", "stuck", "noisy calibration")
 _PERIOD = 3125.0  # of 320 MHz [ps]
+PEAKED = 30.0
+"""Standard deviation of TOA [codes] from which hits come at any time."""
 _NEAR = 3  # codes around the most frequent CAL that are its own noise, as in the official analysis
 _BLOCK = 1 << 18  # hits whose sums are made at a time
 # chance for which a pixel without hits is called dead, and one with many hot
@@ -143,7 +145,9 @@ def _table(hits: pl.DataFrame, channels: ChannelMap) -> pl.DataFrame:
     with np.errstate(invalid="ignore", divide="ignore"):
         columns["jitter_all"] = _PERIOD / np.where(cal_all > 0, cal_all, np.nan) * toa_all
         bin_ps = _PERIOD / np.where(columns["cal_mean"] > 0, columns["cal_mean"], np.nan)
-        columns["jitter"] = bin_ps * columns["toa_std"]
+        # hits at any time, as in a beam, have codes all over the range: their spread is no jitter
+        peaked = np.where(columns["toa_std"] < PEAKED, columns["toa_std"], np.nan)
+        columns["jitter"] = bin_ps * peaked
         columns["jitter_error"] = bin_ps * _error_of_std(
             codes["toa"][clean], channel[clean], columns["toa_mean"], columns["toa_std"]
         )

@@ -382,10 +382,27 @@ def _pair_covariance(widths: Floats, common: Floats) -> Floats:
     )
 
 
-def _errors(widths: Floats, common: Floats, solution: Solution) -> Floats:
+def _inflation(times: Floats) -> Floats:
+    """Return by how much the variances of pairs scatter more than for Gaussian times: ``(m_4 / s^4 - 1) / 2``, 1 at least."""
+    found = []
+    for first, second in _pairs(times.shape[1]):
+        difference = times[:, first] - times[:, second]
+        away = (
+            (difference[np.isfinite(difference)] - np.nanmean(difference)) ** 2
+            if len(difference)
+            else difference
+        )
+        square = float(away.mean()) if away.size else 0.0
+        found.append(max(1.0, 0.5 * (float((away**2).mean()) / square**2 - 1.0)) if square > 0 else 1.0)
+    return np.array(found)
+
+
+def _errors(widths: Floats, times: Floats, solution: Solution) -> Floats:
     known = ~np.isnan(np.array([widths[pair] for pair in _pairs(len(widths))]))
     shares = np.nan_to_num(_shares(known, len(widths)))
-    variance = np.diag(shares @ _pair_covariance(widths, common) @ shares.T)
+    tails = np.sqrt(_inflation(times))
+    covariance = _pair_covariance(widths, _common(times)) * np.outer(tails, tails)
+    variance = np.diag(shares @ covariance @ shares.T)
     with np.errstate(divide="ignore", invalid="ignore"):
         return np.asarray(np.sqrt(variance) / (2.0 * solution.resolution))
 
@@ -484,7 +501,7 @@ def measure(
     elif original_errors:
         errors = _original_errors(estimator, widths, float(np.nanmax(numbers)), solution)
     else:
-        errors = _errors(widths, _common(values), solution)
+        errors = _errors(widths, values, solution)
     status = tuple(
         STUCK if flag else word for flag, word in zip(stuck.tolist(), solution.status, strict=True)
     )

@@ -11,7 +11,7 @@ import polars as pl
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.etroc.options import ResolutionParameters, WalkParameters
 from firstlight.detectors.etroc.steps import Matrix, boards_with_hits, matrix_of, problem, walk_options
-from firstlight.detectors.etroc.tables import PAIRS, RESOLUTION, SLICES
+from firstlight.detectors.etroc.tables import PAIRS, PIXEL_RESOLUTION, RESOLUTION, SLICES
 from firstlight.errors import InputError, UsageError
 from firstlight.steps.step import Context, Product, ProductStep
 
@@ -99,7 +99,11 @@ def run(
                 rows.setdefault(column, []).extend(values)
     found["boards"] = _table(RESOLUTION, rows)
     parts = _Parts(core, whole["likelihood"], parameters)
-    found["slices"] = Table.from_rows(SLICES, list(_slices(parts, context, products["ingest/files"].frame)))
+    slices = list(_slices(parts, context, products["ingest/files"].frame))
+    found["slices"] = Table.from_rows(SLICES, slices)
+    found["pixels"] = Table.from_rows(
+        PIXEL_RESOLUTION, list(_of_pixels(slices, whole["likelihood"], context))
+    )
     return found
 
 
@@ -218,6 +222,27 @@ def _slices(parts: _Parts, context: Context, files: pl.DataFrame) -> Iterator[di
             yield from parts.rows("file", names[index], float(index), file == index)
     yield from _by_bias(parts, file, files)
     yield from _pixels(parts, context)
+
+
+def _of_pixels(
+    slices: list[dict[str, Any]], whole: Measurement, context: Context
+) -> Iterator[dict[str, Any]]:
+    """Yield the resolution of each pixel that has one: its own part of the run, or the board's where that has one pixel."""
+    frame = context.channels.frame
+    for place, board in enumerate(whole.boards):
+        channels = frame.filter(pl.col("board") == board)["channel"].to_list()
+        if len(channels) == 1:
+            value, error = float(whole.resolution[place]), float(whole.resolution_error[place])
+            yield {
+                "channel": channels[0], "board": board, "events": int(whole.events[place]), "resolution": value,
+                "resolution_error": error, "good": whole.status[place] == "ok",
+            }  # fmt: skip
+    for row in slices:
+        if row["by"] == "pixel":
+            yield {
+                "channel": int(row["x"]), "board": row["board"], "events": row["events"], "resolution": row["resolution"],
+                "resolution_error": row["resolution_error"], "good": row["status"] == "ok",
+            }  # fmt: skip
 
 
 def _by_bias(parts: _Parts, file: NDArray[np.float64], files: pl.DataFrame) -> Iterator[dict[str, Any]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 from firstlight.errors import StoreError, UsageError
@@ -89,9 +90,14 @@ def advance(folder: Path, verb: str, changes: Mapping[str, Any], settings: Setti
     run = open_etroc(folder)
     step, *more = _STEPS[verb]
     _check_before(run, step)
-    outdated = run.record.get("outdated", [])
-    wanted = [name for name in _before(step) if name in outdated]
-    run = derive_again(run, changes, settings, steps=(*wanted, step, *more))
+    made = {*run.record.get("steps", {}), *run.record.get("outdated", [])}
+    wanted = [name for name in _before(step) if name in made]
+    if settings.force:
+        # what is before it is made again only where it is not up to date
+        run = derive_again(run, {}, replace(settings, force=False, plots=False), steps=wanted)
+        run = derive_again(run, changes, settings, steps=(step, *more))
+    else:
+        run = derive_again(run, changes, settings, steps=(*wanted, step, *more))
     for name in (*wanted, step):
         if f"{name}/problem" in run:
             reason = run[f"{name}/problem"].to_polars()["reason"][0]

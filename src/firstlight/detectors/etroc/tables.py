@@ -32,6 +32,8 @@ __all__ = [
     "PACKETS",
     "PAIRS",
     "PIXELS",
+    "PIXEL_RESOLUTION",
+    "PIXEL_THRESHOLDS",
     "POINTS",
     "PROBLEM",
     "RESOLUTION",
@@ -195,7 +197,7 @@ PIXELS = TableSchema(
         Column(
             "jitter",
             pl.Float64,
-            "the same for hits with EA 0; it contains the width of a bin / sqrt(12)",
+            "the same for hits with EA 0; it contains the width of a bin / sqrt(12); null where hits come at any time",
             "ps",
             nullable=True,
         ),
@@ -353,6 +355,33 @@ RESOLUTION = TableSchema(
         Column("good", pl.Boolean, "whether the status is ok"),
     ),
     "one board by one estimator",
+)
+PIXEL_RESOLUTION = TableSchema(
+    "pixel resolution",
+    (
+        Column("channel", pl.Int32, "pixel of the channel map"),
+        _BOARD,
+        Column("events", pl.Int64, "events in which the pixel is hit"),
+        Column("resolution", pl.Float64, "core width by the likelihood, last iteration", "ps", nullable=True),
+        Column("resolution_error", pl.Float64, "its error", "ps", nullable=True),
+        Column("good", pl.Boolean, "whether it was found"),
+    ),
+    "time resolution of a pixel; of a board with one pixel that of the board",
+)
+PIXEL_THRESHOLDS = TableSchema(
+    "pixel thresholds",
+    (
+        Column("channel", pl.Int32, "pixel of the channel map"),
+        _BOARD,
+        Column("offset", pl.Float64, "threshold at charge 0", "DAC", nullable=True),
+        Column("offset_error", pl.Float64, "its error", "DAC", nullable=True),
+        Column("slope", pl.Float64, "DAC per charge", "DAC/fC", nullable=True),
+        Column("slope_error", pl.Float64, "its error", "DAC/fC", nullable=True),
+        Column("noise", pl.Float64, "width of the S-curves, mean over charges", "DAC", nullable=True),
+        Column("noise_error", pl.Float64, "its error", "DAC", nullable=True),
+        Column("good", pl.Boolean, "whether the line was found"),
+    ),
+    "threshold calibration of a pixel",
 )
 PAIRS = TableSchema(
     "pairs",
