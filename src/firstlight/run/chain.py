@@ -52,6 +52,8 @@ log = logging.getLogger("firstlight")
 
 # version of a step whose products were made elsewhere
 IMPORTED = 0
+# tables that are kept in memory for the steps that follow [bytes]
+_SMALL = 12 * 2**20
 
 
 def configuration_of(detector: Detector) -> type[StrictModel]:
@@ -151,6 +153,7 @@ class Chain:
         self.steps: list[Step] = list(detector.load("chain"))
         self.old_steps: dict[str, Any] = run.record.get("steps", {})
         self.new_steps: dict[str, Any] = {}
+        self.fresh: dict[str, Product] = {}
 
     def run_all(self, paths: list[Path], max_events: int | None, steps: Collection[str] | None = None) -> Run:
         """Look at the inputs, read them, and do all that follows."""
@@ -378,9 +381,12 @@ class Chain:
             refused.update({names_of[path]: reason for path, reason in reading.refused.items()})
             flow = [] if reading.cut_flow is None else reading.cut_flow.to_polars().to_dicts()
             self.run.record["cut_flow"] = flow
+            partials = dict(reading.partials)
+            del reading
             for step, parameters in wanted:
-                if step.name in reading.partials:
-                    products = step.finish(reading.partials[step.name], parameters, self.context)
+                if step.name in partials:
+                    # taken out: what was collected and what is made of it need not be in memory together for long
+                    products = step.finish(partials.pop(step.name), parameters, self.context)
                     self.keep(step, keys[step.name], parameters, products, seconds, refused=refused)
         by_path = {str(path): refused.get(name) for path, name in zip(paths, self.context.files, strict=True)}
         return [refused_by(record, {path: why for path, why in by_path.items() if why}) for record in records]
@@ -429,8 +435,13 @@ class Chain:
         parameters = self.parameters(step)
         start = time.monotonic()
         with self.watched(step, key):
-            products = step.run({name: self.run[name].value for name in there}, parameters, self.context)
+            products = step.run({name: self.value(name) for name in there}, parameters, self.context)
             self.keep(step, key, parameters, products, time.monotonic() - start)
+
+    def value(self, name: str) -> Product:
+        """Return a product: the one that was just made, if it is small enough to be kept, else from its file."""
+        fresh = self.fresh.get(name)
+        return self.run[name].value if fresh is None else fresh
 
     def outdated(self, name: str) -> bool:
         """Return whether a product belongs to a step that was not found up to date."""
@@ -506,6 +517,8 @@ class Chain:
         plain = parameters.model_dump(mode="json")
         about = {"key": key, "wasGeneratedBy": step.name, "version": step.version, "parameters": plain}
         for name, product in zip(names, products.values(), strict=True):
+            if isinstance(product, Table) and product.frame.estimated_size() < _SMALL:
+                self.fresh[name] = product
             self.run.put(
                 name,
                 product,

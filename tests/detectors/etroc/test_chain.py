@@ -218,7 +218,8 @@ def assert_true(run, truth):
         found = core_of(run, estimator)
         assert found["good"].all(), found
         error = found["resolution_error"].to_numpy()
-        assert (error < 0.05 * expected).all(), found
+        # one hit of another particle moves a standard deviation, and its error says so
+        assert (error < (0.05 if estimator == "likelihood" else 0.1) * expected).all(), found
         assert (np.abs(found["resolution"].to_numpy() - expected) < 4 * error).all(), (expected, found)
     # nothing else was simulated
     assert (core_of(run)["tail_fraction"] < 0.05).all(), core_of(run)

@@ -107,7 +107,7 @@ def _joined(parts: Sequence[tuple[int, pl.DataFrame]], dtypes: Mapping[str, Any]
     frames = [frame.with_columns(file=pl.lit(file, dtype=pl.UInt16)) for file, frame in parts]
     if not frames:
         return pl.DataFrame(schema={**dtypes, "file": pl.UInt16})
-    return pl.concat(frames, rechunk=True)
+    return frames[0] if len(frames) == 1 else pl.concat(frames, rechunk=True)
 
 
 def _boards(links: pl.Series, channels: ChannelMap) -> pl.Series:

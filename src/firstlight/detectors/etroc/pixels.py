@@ -37,43 +37,45 @@ _BLOCK = 1 << 18  # hits whose sums are made at a time
 _CHANCE = 1e-6
 
 
-def moments(
-    values: NDArray[Any], group: NDArray[Any], n_groups: int
-) -> tuple[NDArray[np.int64], Floats, Floats]:
+def by_code(codes: NDArray[Any], group: NDArray[Any], n_groups: int, bins: int) -> NDArray[np.int64]:
+    """Return how often each group has each code, shape (n_groups, bins)."""
+    flat = group.astype(np.int32) * np.int32(bins) + codes
+    return np.bincount(flat, minlength=n_groups * bins).reshape(n_groups, bins)
+
+
+def moments(counts: NDArray[np.int64]) -> tuple[NDArray[np.int64], Floats, Floats]:
     """Return number, mean and standard deviation (n - 1) of codes by group, each of shape (n_groups,).
 
-    Sums are of whole numbers, so they do not depend on the order; NaN where there are too few.
+    NaN where there are too few.
+
+    Parameters
+    ----------
+    counts : ndarray of int64, shape (n_groups, n_codes)
+        How often each group has each code.
     """
-    number = np.zeros(n_groups, dtype=np.int64)
-    total, square = np.zeros(n_groups), np.zeros(n_groups)
-    for start in range(0, len(values), _BLOCK):
-        part = slice(start, start + _BLOCK)
-        # weights are floating-point, but sums of whole numbers below 2**53 are exact
-        code = values[part].astype(np.float64)
-        number += np.bincount(group[part], minlength=n_groups)
-        total += np.bincount(group[part], weights=code, minlength=n_groups)
-        square += np.bincount(group[part], weights=code * code, minlength=n_groups)
+    code = np.arange(counts.shape[1])
+    number = counts.sum(axis=1)
+    total = (counts @ code).astype(np.float64)
+    square = (counts @ code**2).astype(np.float64)
     with np.errstate(invalid="ignore", divide="ignore"):
         mean = total / number
         variance = (square * number - total * total) / (number * (number - 1.0))
     return number, mean, np.sqrt(np.where(number > 1, np.maximum(variance, 0), np.nan))
 
 
-def _error_of_std(values: NDArray[Any], group: NDArray[Any], mean: Floats, std: Floats) -> Floats:
+def _error_of_std(counts: NDArray[np.int64], mean: Floats, std: Floats) -> Floats:
     """Return the errors of standard deviations by group, from the fourth moment: codes of a narrow peak are no Gaussian.
 
     ``error = sqrt((m_4 - m_2^2) / n) / (2 s)``.
     """
-    number = np.bincount(group, minlength=mean.size)
-    shift = np.rint(np.nan_to_num(mean)).astype(np.int64)
-    # sums of whole numbers about a whole number, so that they do not depend on the order
-    away = (values.astype(np.int64) - shift[group]).astype(np.float64)
-    first, second, third, fourth = (
-        np.bincount(group, weights=away**power, minlength=mean.size) / number for power in (1, 2, 3, 4)
-    )
-    variance = second - first**2
-    central = fourth - 4 * first * third + 6 * first**2 * second - 3 * first**4
-    return np.sqrt(np.maximum(central - variance**2, 0) / number) / (2.0 * np.where(std > 0, std, np.nan))
+    number = counts.sum(axis=1)
+    away = np.arange(counts.shape[1]) - mean[:, np.newaxis]
+    with np.errstate(invalid="ignore", divide="ignore"):
+        second, fourth = ((counts * away**power).sum(axis=1) / number for power in (2, 4))
+        error: Floats = np.sqrt(np.maximum(fourth - second**2, 0) / number) / (
+            2.0 * np.where(std > 0, std, np.nan)
+        )
+    return error
 
 
 def run(products: Mapping[str, Any], parameters: PixelParameters, context: Context) -> Mapping[str, Product]:
@@ -130,27 +132,29 @@ def _table(hits: pl.DataFrame, channels: ChannelMap) -> pl.DataFrame:
         "bad_ea": all_hits - np.bincount(channel[clean], minlength=n_channels),
         "zero_cal": np.bincount(channel[codes["cal"] == 0], minlength=n_channels),
     }
-    for name, code in codes.items():
-        _, columns[f"{name}_mean"], columns[f"{name}_std"] = moments(code[clean], channel[clean], n_channels)
-    flat = channel[clean].astype(np.int64) * BINS["cal"] + codes["cal"][clean]
-    by_code = np.bincount(flat, minlength=n_channels * BINS["cal"]).reshape(n_channels, BINS["cal"])
-    number = by_code.sum(axis=1)
-    mode = by_code.argmax(axis=1)
+    counts = {
+        name: by_code(code[clean], channel[clean], n_channels, BINS[name]) for name, code in codes.items()
+    }
+    for name in codes:
+        number, columns[f"{name}_mean"], columns[f"{name}_std"] = moments(counts[name])
+    mode = counts["cal"].argmax(axis=1)
     columns["cal_mode"] = np.where(number > 0, mode, np.nan)
     near = np.abs(np.arange(BINS["cal"]) - mode[:, np.newaxis]) <= _NEAR
     with np.errstate(invalid="ignore"):
-        columns["cal_far"] = 1.0 - (by_code * near).sum(axis=1) / np.where(number > 0, number, np.nan)
-    _, _, toa_all = moments(codes["toa"], channel, n_channels)
-    _, cal_all, _ = moments(codes["cal"], channel, n_channels)
+        columns["cal_far"] = 1.0 - (counts["cal"] * near).sum(axis=1) / np.where(number > 0, number, np.nan)
+    every = (
+        counts
+        if isinstance(clean, slice)
+        else {name: by_code(codes[name], channel, n_channels, BINS[name]) for name in ("toa", "cal")}
+    )
+    toa_all, cal_all = moments(every["toa"])[2], moments(every["cal"])[1]
     with np.errstate(invalid="ignore", divide="ignore"):
         columns["jitter_all"] = _PERIOD / np.where(cal_all > 0, cal_all, np.nan) * toa_all
         bin_ps = _PERIOD / np.where(columns["cal_mean"] > 0, columns["cal_mean"], np.nan)
         # hits at any time, as in a beam, have codes all over the range: their spread is no jitter
         peaked = np.where(columns["toa_std"] < PEAKED, columns["toa_std"], np.nan)
         columns["jitter"] = bin_ps * peaked
-        columns["jitter_error"] = bin_ps * _error_of_std(
-            codes["toa"][clean], channel[clean], columns["toa_mean"], columns["toa_std"]
-        )
+        columns["jitter_error"] = bin_ps * _error_of_std(counts["toa"], columns["toa_mean"], peaked)
     frame = channels.frame.select("channel", "board", "row", "col")
     return frame.with_columns(**{name: pl.Series(values) for name, values in columns.items()}).fill_nan(None)
 

@@ -383,17 +383,20 @@ def _pair_covariance(widths: Floats, common: Floats) -> Floats:
 
 
 def _inflation(times: Floats) -> Floats:
-    """Return by how much the variances of pairs scatter more than for Gaussian times: ``(m_4 / s^4 - 1) / 2``, 1 at least."""
+    """Return by how much the variances of pairs scatter more than for Gaussian times: ``(m_4 / s^4 - 1) / 2``.
+
+    1 where the fourth moment is that of a Gaussian, within 4 standard deviations (``sqrt(24 / n)``).
+    """
     found = []
     for first, second in _pairs(times.shape[1]):
         difference = times[:, first] - times[:, second]
-        away = (
-            (difference[np.isfinite(difference)] - np.nanmean(difference)) ** 2
-            if len(difference)
-            else difference
+        difference = difference[np.isfinite(difference)]
+        square = float(np.var(difference)) if difference.size else 0.0
+        excess = (
+            float(np.mean((difference - difference.mean()) ** 4)) / square**2 - 3.0 if square > 0 else 0.0
         )
-        square = float(away.mean()) if away.size else 0.0
-        found.append(max(1.0, 0.5 * (float((away**2).mean()) / square**2 - 1.0)) if square > 0 else 1.0)
+        significant = excess > 4.0 * math.sqrt(24.0 / max(difference.size, 1))
+        found.append(1.0 + 0.5 * excess if significant else 1.0)
     return np.array(found)
 
 

@@ -93,7 +93,8 @@ def decode_beam(content: bytes | Path | str) -> Decoded:
         If the file cannot be read.
     """
     read = read_columns(as_bytes(content), _NAMES, _LIMITS, _CONTENTS, header=HEADER)
-    columns = np.ascontiguousarray(read.values.T)
+    # columns of the rows as they are: a copy of all of them would be the largest thing in memory
+    columns = read.values.T
     hits = hits_of(*columns[:5])
     hits["time"] = columns[5].astype(np.int64) * 86400 + columns[6]
     return decoded_columns(read, hits)
