@@ -397,3 +397,24 @@ def test_script_runs_in_a_browser(run, tmp_path):
     assert down == "8 7 6 5 4 3 2 1 1 1 1 0 –"
     assert shown == "2"
     assert (title, following) == ("Title three", "Title two")
+
+
+def test_a_figure_that_cannot_be_drawn_does_not_take_away_the_others(tmp_path, caplog):
+    from matplotlib.figure import Figure as Canvas
+
+    from firstlight.run.progress import silent
+    from firstlight.view.figure import Figure
+    from firstlight.view.save import save_figures
+
+    def broken():
+        raise ValueError("no axes today")
+
+    figures = [
+        Figure("broken", "Broken", "It breaks.", "Part", broken),
+        Figure("whole", "Whole", "It is drawn.", "Part", lambda: Canvas(figsize=(2, 2))),
+    ]
+    records = save_figures(figures, tmp_path, ("png",), silent())
+    assert records[0]["problem"] == "could not be drawn: ValueError: no axes today"
+    assert records[0]["file"] == ""
+    assert (tmp_path / records[1]["file"]).is_file()
+    assert "broken could not be drawn" in caplog.text

@@ -110,4 +110,4 @@ def _written(record: Mapping[str, Any]) -> set[str]:
     drawn = {entry["file"] for entry in figures} | {
         copy for entry in figures for copy in entry.get("copies", [])
     }
-    return drawn | set(record.get("exports", []))
+    return (drawn | set(record.get("exports", []))) - {""}

@@ -119,6 +119,8 @@ def _anchor(kind: str, name: object) -> str:
 
 def read_picture(run: Run, figure: Plain) -> tuple[bytes, int, int] | str:
     """Return a PNG with its width and height, or what is wrong with it."""
+    if figure.get("problem"):
+        return as_text(figure["problem"])
     path = inside(run, figure.get("file"))
     try:
         data = path.read_bytes() if path else b""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shutil
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
@@ -20,6 +21,8 @@ if TYPE_CHECKING:
     from firstlight.view.figure import Figure
 
 __all__ = ["save_canvas", "save_figures"]
+
+log = logging.getLogger("firstlight")
 
 _PENDING = 3
 
@@ -85,7 +88,21 @@ def save_figures(
         ThreadPoolExecutor(1) as encoder,
     ):
         for figure in figures:
-            canvas = figure.draw()
+            about = {
+                "name": figure.name,
+                "title": figure.title,
+                "caption": figure.caption,
+                "section": figure.section,
+            }
+            try:
+                canvas = figure.draw()
+            except Exception as error:
+                problem = f"could not be drawn: {type(error).__name__}: {error}"
+                log.error("figure %s %s", figure.name, problem)
+                log.debug("", exc_info=True)
+                records.append({**about, "file": "", "copies": [], "problem": problem})
+                advance(1, figure.title)
+                continue
             target = folder / "figures" / f"{figure.name}.png"
             for kind in kinds:
                 save_canvas(canvas, target.with_suffix(f".{kind}"), figure.dpi)
@@ -95,14 +112,7 @@ def save_figures(
             while len(waiting) > _PENDING:
                 waiting.pop(0).result()
             records.append(
-                {
-                    "name": figure.name,
-                    "title": figure.title,
-                    "caption": figure.caption,
-                    "section": figure.section,
-                    "file": target.relative_to(folder).as_posix(),
-                    "copies": list(figure.copies),
-                }
+                {**about, "file": target.relative_to(folder).as_posix(), "copies": list(figure.copies)}
             )
             advance(1, figure.title)
         for encoded in waiting:

@@ -657,3 +657,30 @@ def test_profile_is_not_pulled_by_tails():
         1.2, rel=0.1
     )  # slope 2 over a bin of width 1 adds 0.58 in quadrature
     assert profile_of([], []).centre.size == 0
+
+
+@pytest.mark.parametrize(
+    ("kind", "more", "configuration"),
+    [
+        ("telescope", {"n_events": 1500, "efficiency": 0.8}, {"events": {"building": "order"}}),
+        ("telescope", {"n_events": 1500, "boards": [0, 1]}, {}),
+        ("telescope", {"n_events": 30}, {}),
+        ("telescope2", {"n_events": 1500}, {}),
+        ("kc705", {"n_events": 60}, {}),
+        ("probe", {"n_events": 200, "n_files": 1}, {}),
+        ("injection", {"n_events": 50}, {}),
+        ("emulator", {}, {}),
+    ],
+)  # fmt: skip
+def test_every_figure_of_a_simulated_run_is_drawn(tmp_path, kind, more, configuration):
+    from firstlight.detector import get_detector
+    from firstlight.detectors.etroc.simulate import simulate
+    from firstlight.run.chain import Settings, process
+
+    files = simulate(tmp_path / "data", seed=3, kind=kind, **more)
+    quick = {"resolution": {"bootstrap": 10}, **configuration}
+    run = process(
+        get_detector("etroc"), files[:1] if kind == "probe" else files, tmp_path / "run", quick, Settings()
+    )
+    assert run.record["figures"]
+    assert [figure["problem"] for figure in run.record["figures"] if "problem" in figure] == []

@@ -75,7 +75,7 @@ def run(
         what = f"the resolution of single boards needs three boards or more, events have {len(boards)}; the width of their difference is in the table of pairs"
         return found | problem(what)
     # the likelihood has one tail, and would spend it on hits of other particles
-    core = _without(last, far_events(last["toa_ns"]))
+    core = last.where(~far_events(last["toa_ns"]))
     rows: dict[str, list[Any]] = {}
     whole: dict[str, Measurement] = {}
     bootstraps: dict[str, Bootstrap] = {}
@@ -105,15 +105,6 @@ def run(
         PIXEL_RESOLUTION, list(_of_pixels(slices, whole["likelihood"], context))
     )
     return found
-
-
-def _without(matrix: Matrix, events: NDArray[np.bool_]) -> Matrix:
-    """Return a matrix without some events."""
-    if not events.any():
-        return matrix
-    return Matrix(
-        matrix.events[~events], matrix.boards, {name: array[~events] for name, array in matrix.values.items()}
-    )
 
 
 def _table(schema: TableSchema, columns: Mapping[str, list[Any]]) -> Table:

@@ -82,6 +82,13 @@ class Matrix:
     def __getitem__(self, name: str) -> Floats:
         return self.values[name]
 
+    def where(self, events: NDArray[np.bool_]) -> Matrix:
+        """Return the matrix with some of its events."""
+        if events.all():
+            return self
+        values = {name: array[events] for name, array in self.values.items()}
+        return Matrix(self.events[events], self.boards, values)
+
 
 def matrix_of(frame: pl.DataFrame, columns: Sequence[str], boards: Sequence[int] | None = None) -> Matrix:
     """Return columns of hits with one row for each event and one column for each board.
@@ -386,6 +393,8 @@ def _correct(
     if len(boards) < 2:
         return problem(f"the time-walk correction needs two boards or more, events have {len(boards)}")
     matrix = matrix_of(timed, ("toa_ns", "tot_ns", "channel", "file"), boards)
+    # a board alone has no reference
+    matrix = matrix.where(np.isfinite(matrix["toa_ns"]).sum(axis=1) > 1)
     try:
         found = correct_walk(
             matrix["toa_ns"],

@@ -269,7 +269,7 @@ def draw_events(scene: Scene) -> Canvas:
     panels = []
     about = scene.about
     if scene.filled("events/counts"):
-        panels.append(Panel(_event_counts(scene), "event building"))
+        panels.append(Panel(_event_counts(scene), ""))
     if scene.filled("events/hits"):
         hits = scene.frame("events/hits")
         about = f"{hits.height:,} hits in {hits['event'].n_unique():,} events"
@@ -290,7 +290,7 @@ def _events_sheet(panels: list[Panel], about: str) -> Canvas:
     height = 4.1
     canvas = sheet(WIDTH, height)
     heading(canvas, "Events", about)
-    lefts = {1: [(2.2, 0.3)], 2: [(2.2, 4.35), (6.45, 0.15)], 3: [(2.2, 6.15), (4.75, 2.72), (8.1, 0.12)]}[
+    lefts = {1: [(2.9, 0.3)], 2: [(2.9, 3.75), (7.0, 0.15)], 3: [(2.9, 5.5), (5.2, 2.45), (8.4, 0.12)]}[
         len(panels)
     ]
     for panel, (left, right) in zip(panels, lefts, strict=True):
@@ -314,17 +314,19 @@ def _event_counts(scene: Scene) -> Draw:
         if log:
             ax.set_xscale("log")
         largest = float(positive.max()) if positive.size else 1.0
-        ax.set_xlim(0.5 if log else 0, largest * (60 if log else 1.45))
+        ax.set_xlim(0.5 if log else 0, largest * (200 if log else 1.45))
         for y, count in zip(place, counts, strict=True):
             ax.annotate(f"{count:,}", (max(count, 0.5 if log else 0), y), xytext=(3, 0), textcoords="offset points",
                         va="center", fontsize=8.5)  # fmt: skip
-        several = len(known) > 1
-        names = [
-            f"{what} [{unit}]" if several else what for what, unit in zip(frame["what"], units, strict=True)
-        ]
-        ax.set_yticks(place, [name if len(name) < 34 else f"{name[:32]}…" for name in names], fontsize=8.5)
+        from matplotlib.patches import Patch
+
+        names = frame["what"].to_list()
+        ax.set_yticks(place, [name if len(name) < 44 else f"{name[:42]}…" for name in names], fontsize=8.5)
         ax.tick_params(axis="y", length=0)
-        ax.set_xlabel("number" if several else known[0] if known else "number")
+        ax.set_xlabel("number of " + ", ".join(known))
+        key = [Patch(color=colours[units.index(unit)], label=unit) for unit in known]
+        ax.legend(handles=key, loc="lower right", bbox_to_anchor=(1.0, 1.0), ncols=4, fontsize=8.5, borderaxespad=0.0,
+                  handlelength=1.0, columnspacing=0.8)  # fmt: skip
 
     return draw
 
@@ -350,7 +352,7 @@ def _hits_of_event(scene: Scene, hits: pl.DataFrame) -> Draw:
             ):
                 patch.set_edgecolor(colour)
             ax.legend(loc="upper right", fontsize=8.5)
-        ax.set(xlim=(0.5, max(most, 3) + 0.5), ylim=(0.5, 8.0 * rows.max()))
+        ax.set(xlim=(0.5, max(most, 3) + 0.5), ylim=(0.5, 8.0 ** (1 + len(sizes) / 2) * rows.max()))
         ax.locator_params(axis="x", integer=True)
 
     return draw
@@ -372,7 +374,7 @@ def _boards_of_event(hits: pl.DataFrame) -> Draw:
             ax.annotate(
                 f"{count:,}", (count, y), xytext=(3, 0), textcoords="offset points", va="center", fontsize=8.5
             )
-        ax.set(xlim=(0, 1.45 * float(found["len"].max())), xlabel="events", ylabel="boards")  # type: ignore[arg-type]
+        ax.set(xlim=(0, 1.45 * float(found["len"].max())), xlabel="events")  # type: ignore[arg-type]
         ax.locator_params(axis="x", nbins=4)
 
     return draw
