@@ -1,4 +1,16 @@
-"""ETROC: timing chips, from words of the read-out to time resolution and threshold calibration."""
+"""ETROC: timing chips, from words of the read-out to time resolution and threshold calibration.
+
+Where things are, in the order in which data flow:
+
+- `readout`: the formats, one module each, and the words that they share; `source` recognises a file.
+- `ingest`: files to hits, packets and counters; `channels` says what boards, pixels and runs there are.
+- `steps` and ``*_step``: what the chain of `chain` does, over modules of plain functions (`events`, `cuts`, `times`,
+  `timewalk`, `resolution`, `likelihood`; `injection`, `injection_lines`); ``*_kernels`` hold their compiled loops.
+- `checks` and `views`: verdicts, pictures, pages.
+- `stepwise` and `commands`: the steps one by one, on a run directory.
+- `legacy`, with `commands_original`, ``original_*`` and `import_original`: the original's files, options and directories.
+- `simulate` and `simulation`: runs of any format with known truth.
+"""
 
 from __future__ import annotations
 

@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from firstlight.run.finishing import Settings
-    from firstlight.run.store import Run
 
-__all__ = ["advance_and_tell", "commands", "step_settings"]
+__all__ = ["commands", "step_settings"]
 
 Command = Any
 
@@ -69,14 +68,23 @@ def step_settings(options: dict[str, Any]) -> Settings:
     )
 
 
-def advance_and_tell(verb: str, options: dict[str, Any], **given: Any) -> Run:
-    """Make one step and say how it ended."""
-    from firstlight.detectors.etroc.stepwise import advance
+def _advance(verb: str, options: dict[str, Any], changes: dict[str, Any]) -> None:
+    """Make one step and say how it ended.
 
-    changes = values_from(None, options.get("settings", ()), **given)
-    run = advance(options["run"], verb, changes, step_settings(options))
+    `changes` are parameters by ``step__name``; None was not given, and an empty value is a choice too (no cuts).
+    """
+    from firstlight.detectors.etroc.stepwise import advance, kept_parameters
+
+    values = values_from(None, options.get("settings", ()))
+    for key, value in changes.items():
+        if value is not None:
+            step, _, name = key.partition("__")
+            values.setdefault(step, {})[name] = value
+    run = advance(options["run"], verb, values, step_settings(options))
+    if not (options["as_json"] or options["quiet"]):
+        for line in kept_parameters(run, verb, values):
+            click.echo(f"  as asked before: {line}")
     tell(run, as_json=options["as_json"], quiet=options["quiet"], fail_on=options["fail_on"])
-    return run
 
 
 @commands.command()
@@ -150,10 +158,8 @@ def events(
     building: str | None, pattern: str | None, keep_all: bool | None, one_hit: str | None, **options: Any
 ) -> None:
     """Build events of the hits of a run."""
-    advance_and_tell(
-        "events", options, events__building=building, events__pattern=pattern, events__keep_all=keep_all,
-        events__one_hit=one_hit,
-    )  # fmt: skip
+    given = {"building": building, "pattern": pattern, "keep_all": keep_all, "one_hit": one_hit}
+    _advance("events", options, {f"events__{name}": value for name, value in given.items()})
 
 
 def _cut_options(file: str, example: str) -> Callable[[Command], Command]:
@@ -209,9 +215,8 @@ def _cut(verb: str, step: str, name: str, options: dict[str, Any]) -> None:
     from firstlight.detectors.etroc.cut_files import chosen_cuts, write_suggestion
     from firstlight.detectors.etroc.stepwise import open_etroc
 
-    open_etroc(
-        options["run"]
-    )  # what is wrong with the directory comes before what is wrong with its cut file
+    # What is wrong with the directory comes before what is wrong with its cut file.
+    open_etroc(options["run"])
     own = {key: options.pop(key) for key in ("file", "rows", "suggest", "nothing")}
     keep = options.pop("keep_events")
     if own["suggest"] and (own["nothing"] or own["rows"] or own["file"] is not None):
@@ -226,22 +231,7 @@ def _cut(verb: str, step: str, name: str, options: dict[str, Any]) -> None:
         own["file"] = path
     values = chosen_cuts(options["run"], name, own["file"], own["rows"], nothing=own["nothing"])
     changes = {f"{step}__{key}": value for key, value in values.items()}
-    _advance_exactly(verb, options, {**changes, **({} if keep is None else {f"{step}__keep_events": keep})})
-
-
-def _advance_exactly(verb: str, options: dict[str, Any], changes: dict[str, Any]) -> None:
-    """Make a step with values that may be empty: an empty list of cuts is a choice too."""
-    from firstlight.detectors.etroc.stepwise import advance, kept_parameters
-
-    values = values_from(None, options.get("settings", ()))
-    for key, value in changes.items():
-        step, _, name = key.partition("__")
-        values.setdefault(step, {})[name] = value
-    run = advance(options["run"], verb, values, step_settings(options))
-    if not (options["as_json"] or options["quiet"]):
-        for line in kept_parameters(run, verb, values):
-            click.echo(f"  as asked before: {line}")
-    tell(run, as_json=options["as_json"], quiet=options["quiet"], fail_on=options["fail_on"])
+    _advance(verb, options, {**changes, f"{step}__keep_events": keep})
 
 
 @commands.command()
@@ -252,7 +242,7 @@ def _advance_exactly(verb: str, options: dict[str, Any], changes: dict[str, Any]
 @click.option("--events-per-slice", type=click.IntRange(min=1), help="Events of a slice of the run.")
 def times(cal: str | None, events_per_slice: int | None, **options: Any) -> None:
     """Convert codes to ns."""
-    advance_and_tell("times", options, times__cal=cal, times__events_per_slice=events_per_slice)
+    _advance("times", options, {"times__cal": cal, "times__events_per_slice": events_per_slice})
 
 
 @commands.command()
@@ -271,13 +261,13 @@ def timewalk(**options: Any) -> None:
     """Correct times for time walk."""
     names = ("order", "iterations", "method", "folds", "window")
     given = {f"timewalk__{name}": options.pop(name) for name in names}
-    _advance_exactly("timewalk", options, {key: value for key, value in given.items() if value is not None})
+    _advance("timewalk", options, given)
 
 
 @commands.command()
 @_step_options
 @click.option(
-    "--bootstrap", type=click.IntRange(0, 100_000), help="Bootstrap samples of the whole chain; 0: none."
+    "--bootstrap", type=click.IntRange(0, 100_000), help="Bootstrap samples of the events; 0: none."
 )
 @click.option("--estimator", type=click.Choice(["likelihood", "std"]), help="Estimator that is bootstrapped.")
 @click.option("--seed", type=int, help="Of the bootstrap.")
@@ -289,7 +279,7 @@ def resolution(estimator: str | None, **options: Any) -> None:
     names = ("bootstrap", "seed", "slices", "minimum_events", "run_table")
     given = {f"resolution__{name}": options.pop(name) for name in names}
     given["resolution__bootstrap_estimator"] = estimator
-    _advance_exactly("resolution", options, {key: value for key, value in given.items() if value is not None})
+    _advance("resolution", options, given)
 
 
 @commands.command()
@@ -312,8 +302,7 @@ def scan(
     """Charge injection: S-curves, thresholds against charge, noise, jitter."""
     splits = None if first_split is None else "first" if first_split else "all"
     given = {"injections": injections, "trigger_board": trigger_board, "cuts": cuts or None, "splits": splits}
-    changes = {f"injection__{key}": value for key, value in given.items() if value is not None}
-    _advance_exactly("scan", options, changes)
+    _advance("scan", options, {f"injection__{name}": value for name, value in given.items()})
 
 
 @commands.command()

@@ -334,7 +334,7 @@ RESOLUTION = TableSchema(
         Column(
             "bootstrap_error",
             pl.Float64,
-            "standard deviation over bootstrap samples of the whole chain",
+            "standard deviation over bootstrap samples, time walk and resolution done again",
             "ps",
             nullable=True,
         ),

@@ -48,7 +48,7 @@ def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
         ReportTable(
             "resolution/boards", "Numbers: time resolution",
             "Every board by every estimator, after each iteration of the time-walk correction. Errors by formula and from "
-            "the bootstrap of the whole chain; where the squares have no solution the negative square stands, and no resolution.",
+            "the bootstrap, in which time walk and resolution are done again; where the squares have no solution the negative square stands, and no resolution.",
             "Resolution",
             ("board", "iteration", "estimator", "events", "square", "resolution", "resolution_error", "bootstrap_error", "low",
              "high", "tail_fraction", "tail_scale", "status"),

@@ -444,7 +444,7 @@ def _whole(scene: Scene) -> dict[int, float]:
 
 
 def draw_bootstrap(scene: Scene) -> Canvas:
-    """Draw the resolution in the bootstrap samples of the whole chain, with the interval that is quoted."""
+    """Draw the resolution in the bootstrap samples, with the interval that is quoted."""
     frame = scene.frame("resolution/replicas")
     if "estimator" in frame.columns:
         frame = frame.filter(pl.col("estimator") == _estimators(frame)[0])
@@ -453,7 +453,7 @@ def draw_bootstrap(scene: Scene) -> Canvas:
     panels = [Panel(_replicas(scene, frame, board), scene.name(board)) for board in boards]
     number = frame["replica"].n_unique()
     return mosaic(
-        panels, columns, title="Bootstrap of the whole chain", height=2.9, width=WIDTH if columns > 1 else 6.0,
+        panels, columns, title="Bootstrap of time walk and resolution", height=2.9, width=WIDTH if columns > 1 else 6.0,
         about=f"{number:,} samples of the events, each with its own time-walk fit and resolution",
     )  # fmt: skip
 
