@@ -177,6 +177,8 @@ class Detector:
         ``exports(products, context, folder) -> list of Path``: files under the names of the original tool.
     simulate : callable, optional
         ``simulate(folder, seed=..., **size) -> list of Path``: raw files with known truth.
+    demo : mapping
+        Arguments of `simulate` for ``firstlight demo``: a run with faults that the checks should find.
     commands : click.Group, optional
         Verbs of the detector's own.
     warm_up : callable, optional
@@ -199,6 +201,7 @@ class Detector:
     tables: Any = None
     exports: Any = None
     simulate: Any = None
+    demo: Mapping[str, Any] = field(default_factory=dict)
     commands: Any = None
     warm_up: Any = None
     divide: Any = None

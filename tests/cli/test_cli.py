@@ -146,6 +146,17 @@ def test_detectors_are_listed(cli):
     assert json.loads(cli("detectors", "--json").out)[0]["origin"] == "built in"
 
 
+def test_the_demo_takes_names_of_detectors(cli):
+    assert "did you mean 'etroc'" in cli("demo", "etrok").err
+    ended = cli("demo", "etroc", "--detector", "etroc", "-o", "shown", "-q")
+    assert ended.status == 0, ended.err
+    assert Path("shown/index.html").is_file()
+    assert [path.name for path in Path("shown").iterdir() if path.is_dir()] == ["etroc"]
+    run = Run.open("shown/etroc/run").record
+    assert run["verdict"] == "warn"
+    assert {check["name"] for check in run["checks"] if check["verdict"] == "warn"} >= {"words not used"}
+
+
 def test_options_override_the_file_and_set(cli, raw, tmp_path):
     (tmp_path / "run.toml").write_text('geometry = "E906"\n[tdc]\nbins = 54\n')
     ended = cli(

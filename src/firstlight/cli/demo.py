@@ -18,13 +18,23 @@ __all__ = ["demo", "warmup"]
     "--output", "-o", type=click.Path(path_type=Path), default="firstlight-demo", show_default=True,
     help="Folder for raw files, runs and the index page.",
 )  # fmt: skip
-@click.option("--detector", "names", multiple=True, help="Only this detector; may be repeated.")
+@click.argument("detectors", nargs=-1)
+@click.option("--detector", "options", multiple=True, help="The same as an option; may be repeated.")
 @click.option("--seed", type=int, default=1, show_default=True, help="Seed of the simulations.")
 @click.option("--jobs", type=click.IntRange(min=1), default=1, show_default=True, help="Number of processes.")
 @progress_options
-def demo(output: Path, names: tuple[str, ...], seed: int, jobs: int, quiet: bool, verbose: bool) -> None:
+def demo(
+    detectors: tuple[str, ...],
+    options: tuple[str, ...],
+    output: Path,
+    seed: int,
+    jobs: int,
+    quiet: bool,
+    verbose: bool,
+) -> None:
     """Simulate, process and report a small data set of every detector.
 
+    DETECTORS are names; all detectors by default.
     The simulated files have faults planted in them; the report should find them.
     """
     from firstlight.cli.common import progress_from
@@ -34,6 +44,7 @@ def demo(output: Path, names: tuple[str, ...], seed: int, jobs: int, quiet: bool
     from firstlight.view.report import write_index
 
     progress = progress_from({"quiet": quiet, "verbose": verbose})
+    names = tuple(dict.fromkeys(detectors + options))
     runs = []
     for detector in [get_detector(name) for name in names] or installed_detectors():
         name = detector.name
@@ -46,12 +57,12 @@ def demo(output: Path, names: tuple[str, ...], seed: int, jobs: int, quiet: bool
         if not quiet:
             click.secho(detector.title, bold=True)
         with progress.bar("simulating", 1) as advance:
-            files = detector.load("simulate")(output / name / "raw", seed=seed)
+            files = detector.load("simulate")(output / name / "raw", seed=seed, **detector.demo)
             advance(1)
         settings = Settings(
             executor=Executor(jobs=jobs),
             progress=progress,
-            command=("firstlight", "demo", "--seed", str(seed)),
+            command=("firstlight", "demo", name, "--seed", str(seed)),
         )
         runs.append(process(detector, files, output / name / "run", {}, settings))
         if not quiet:

@@ -424,3 +424,16 @@ def test_record_of_a_run_names_no_place(simulated):
     files, whole = simulated
     text = json.dumps({**open_run(whole.folder).record, "activity": {}})
     assert str(files[0].parent) not in text
+
+
+def test_the_demo_finds_what_was_planted(tmp_path):
+    files = simulate(tmp_path / "data", seed=44, **DETECTOR.demo)
+    truth, faults = load_truth(tmp_path / "data"), DETECTOR.demo["faults"]
+    run = go(files, tmp_path / "run")
+    assert {check["name"] for check in run.record["checks"] if check["verdict"] != "ok"} == {
+        "words not used", "empty files", "drift of the calibration",
+    }  # fmt: skip
+    unused = run["ingest/counters"].to_polars().filter(~pl.col("used") & (pl.col("word") != "header line"))
+    assert unused["count"].sum() == faults["cut_line"] + faults["large_code"]
+    assert check_of(run, "empty files")["value"] == faults["empty_file"]
+    assert_true(run, truth)

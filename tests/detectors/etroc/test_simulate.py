@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
+from firstlight.detectors.etroc.readout.beam import decode_beam
 from firstlight.detectors.etroc.simulate import KINDS, load_truth, simulate
 from firstlight.detectors.etroc.simulation import containers
 from firstlight.detectors.etroc.simulation.beam import simulate_telescope, tot_codes, write_beam
@@ -244,6 +245,29 @@ def test_files_of_a_run_hold_it_all(tmp_path):
     # a smaller run in the same place leaves nothing of the larger one
     simulate(tmp_path / "b", 4, n_events=30)
     assert sorted(p.name for p in (tmp_path / "b").iterdir()) == [whole[0].name, "truth.json"]
+
+
+def test_spoilt_lines_of_a_telescope_are_those_that_are_counted(tmp_path):
+    clean = simulate(tmp_path / "a", 4, n_events=3000, n_files=2)
+    for crlf in (False, True):
+        files = simulate(
+            tmp_path / "b", 4, n_events=3000, n_files=2, header=not crlf, crlf=crlf,
+            faults={"cut_line": 30, "large_code": 7, "empty_file": 1},
+        )  # fmt: skip
+        assert files[-1].stat().st_size == 0
+        assert [path.name for path in files[:2]] == [path.name for path in clean]
+        told = load_truth(tmp_path / "b")["files"]
+        found = [decode_beam(path) for path in files]
+        assert sum(file.counters.get("TOA out of range", 0) for file in found) == 7
+        for file, truth in zip(found, told, strict=True):
+            spoilt = truth.get("cut_line", 0) + truth.get("large_code", 0)
+            assert file.counters.get("hit", 0) == truth["lines"] - spoilt
+        assert sum(truth.get("cut_line", 0) for truth in told) == 30
+        lines = [set(path.read_bytes().splitlines()) for path in files[:2]]
+        assert all(
+            len(ours - set(path.read_bytes().splitlines())) <= 37
+            for ours, path in zip(lines, clean, strict=True)
+        )
 
 
 # ---------------------------------------------------------------- charge injection
@@ -592,6 +616,9 @@ def test_wrong_requests_are_refused(tmp_path):
         {"kind": "kc705", "faults": {"fifo_empty": 1}},
         {"kind": "kc705", "boards": (0, 4)},
         {"kind": "telescope2", "faults": {"lost": 1}},
+        {"faults": {"bit_flip": 1}},
+        {"faults": {"cut_line": -1}},
+        {"n_events": 2, "faults": {"cut_line": 100}},
     ):
         with pytest.raises(ConfigError):
             simulate(tmp_path, **options)

@@ -31,6 +31,7 @@ detector = Detector(
     figures=f"{_HERE}.views:figures",
     tables=f"{_HERE}.views:tables",
     simulate=f"{_HERE}.simulate:simulate",
+    demo={"n_files": 3, "cal_slope": 3.0, "faults": {"cut_line": 250, "large_code": 50, "empty_file": 1}},
     commands=f"{_HERE}.commands:commands",
     warm_up=f"{_HERE}.chain:warm_up",
     divide=f"{_HERE}.channels:divide",

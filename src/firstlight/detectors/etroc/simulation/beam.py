@@ -15,7 +15,7 @@ from firstlight.errors import ConfigError
 from firstlight.files import atomic
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import ArrayLike, NDArray
@@ -23,7 +23,16 @@ if TYPE_CHECKING:
     FloatArray = NDArray[np.float64]
     IntArray = NDArray[np.int64]
 
-__all__ = ["START", "draw_charges", "per_board", "simulate_telescope", "toa_codes", "tot_codes", "write_beam"]
+__all__ = [
+    "START",
+    "draw_charges",
+    "per_board",
+    "simulate_telescope",
+    "spoil",
+    "toa_codes",
+    "tot_codes",
+    "write_beam",
+]
 
 PERIOD = 3.125  # period of the 320 MHz clock [ns]
 START = 1_649_467_080  # 2022-04-09 01:18:00
@@ -32,6 +41,12 @@ WALKS = ("polynomial", "exponential")
 WINDOW = (3.0, 9.5)  # of the particle times [ns]
 # random codes of noise hits: lowest, and first that is not drawn
 NOISE_CODES = {"toa": (1, 600), "tot": (3, 300)}
+
+FAULTS = {
+    "cut_line": "lines that end too early",
+    "large_code": "lines with a TOA that no chip can send",
+    "empty_file": "files without a byte, after the others",
+}
 
 _COMBINATIONS = np.arange(512)
 TOT_STEPS = 2 * _COMBINATIONS - _COMBINATIONS // 32  # bins of each TOT code
@@ -395,3 +410,32 @@ def write_beam(
             file.write((LOG_LINE + end).encode())
         table.write_csv(file, include_header=False, separator=" ", line_terminator=end, quote_style="never")
     return path
+
+
+def spoil(path: Path, victims: Mapping[str, IntArray], seed: int | np.random.Generator = 1) -> None:
+    """Spoil lines of a beam text file.
+
+    Parameters
+    ----------
+    path : Path
+        The file; it is written again.
+    victims : mapping of str to ndarray of int
+        Rows (from 0, the log line is none) by fault: ``cut_line``, ``large_code``.
+    seed : int or Generator
+        Chooses where lines end.
+    """
+    rng = np.random.default_rng(seed)
+    lines = path.read_bytes().splitlines(keepends=True)
+    first = int(lines[0].startswith(LOG_LINE.encode()))
+    for row in victims.get("cut_line", ()):
+        line = lines[first + row]
+        text = line.rstrip()
+        # never so late that a whole line remains: the clock has eight characters
+        end = int(rng.integers(1, len(text) - 7))
+        lines[first + row] = text[:end] + line[len(text) :]
+    for row in victims.get("large_code", ()):
+        fields = lines[first + row].split(b" ")
+        fields[1] = b"%d" % rng.integers(1024, 4096)
+        lines[first + row] = b" ".join(fields)
+    with atomic(path) as temporary:
+        temporary.write_bytes(b"".join(lines))
