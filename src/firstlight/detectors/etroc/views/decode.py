@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from firstlight.detectors.etroc.views.scene import Panel, mosaic
+from firstlight.detectors.etroc.source import HARMLESS
+from firstlight.detectors.etroc.views.scene import Panel, mosaic, short_names
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -72,7 +73,9 @@ def draw_words(scene: Scene) -> Canvas:
             heights[word if word in heights else _OTHER][bar_of[file]] += count
     ticks = _ticks(scene, files, labels)
     total = int(frame["count"].sum())
-    lost = int(frame.filter(~pl.col("used"))["count"].sum())
+    outside = frame.filter(~pl.col("used"))
+    lost = int(outside["count"].sum())
+    harmless = int(outside.filter(pl.col("word").is_in(list(HARMLESS)))["count"].sum())
     shared = "" if len(files) == len(labels) else f"; a bar is {-(-len(files) // _MOST_BARS)} files"
 
     def all_words(ax: Axes, _: Axes | None) -> None:
@@ -87,7 +90,10 @@ def draw_words(scene: Scene) -> Canvas:
         _name_bars(ax, ticks)
 
     below = _space_below(ticks)
-    about = f"{total:,} words in {len(files):,} files, {lost:,} not used ({100 * lost / max(total, 1):.3g} %){shared}"
+    about = (
+        f"{total:,} words in {len(files):,} files, {lost - harmless:,} rejected"
+        f" ({100 * (lost - harmless) / max(total, 1):.3g} %), {harmless:,} without data{shared}"
+    )
     panels = [Panel(all_words, "all words")]
     if lost:
         panels.append(Panel(not_used, "words that were not used, by reason"))
@@ -111,10 +117,7 @@ def _kinds(frame: pl.DataFrame) -> dict[str, str]:
         if number == _MOST_KINDS:
             found[_OTHER] = "#1d1d1d"
             break
-        harmless = any(
-            part in word.lower() for part in ("filler", "empty", "zero", "header line", "log line")
-        )
-        found[word] = _HARMLESS if harmless and _HARMLESS not in found.values() else _NOT_USED[number]
+        found[word] = _HARMLESS if word in HARMLESS and _HARMLESS not in found.values() else _NOT_USED[number]
     return found
 
 
@@ -154,28 +157,12 @@ def _stack(ax: Axes, heights: Mapping[str, Any], colours: Mapping[str, str], *, 
     )
 
 
-def _common(names: Sequence[str]) -> int:
-    """Return with how many equal characters all names begin."""
-    shortest = min(len(name) for name in names)
-    return next((i for i in range(shortest) if len({name[i] for name in names}) > 1), shortest)
-
-
 def _file_names(scene: Scene) -> dict[int, str]:
     """Return what each file is called in a figure: its name without what all have in common."""
     if not scene.filled("ingest/files"):
         return {}
     rows = scene.frame("ingest/files").unique("file", keep="first").sort("file")
-    names = [str(name).rsplit("/", 1)[-1] for name in rows["name"]]
-    if len(names) > 1:
-        start = _common(names)
-        # a number is not cut in two
-        while start and names[0][start - 1].isdigit():
-            start -= 1
-        end = _common([name[start:][::-1] for name in names])
-        while end and names[0][len(names[0]) - end].isdigit():
-            end -= 1
-        names = [name[start : len(name) - end] or name for name in names]
-    short = [name if len(name) <= 26 else f"{name[:12]}…{name[-12:]}" for name in names]
+    short = short_names([str(name).rsplit("/", 1)[-1] for name in rows["name"]])
     return dict(zip((int(file) for file in rows["file"]), short, strict=True))
 
 

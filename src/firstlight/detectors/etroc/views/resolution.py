@@ -16,6 +16,7 @@ from firstlight.detectors.etroc.views.scene import (
     heading,
     mosaic,
     number_or_nan,
+    short_names,
 )
 
 if TYPE_CHECKING:
@@ -377,6 +378,7 @@ def draw_slices(scene: Scene, by: str) -> Canvas:
     """
     frame = scene.frame("resolution/slices").filter(pl.col("by") == by)
     labels = frame["label"].unique(maintain_order=True).to_list()
+    names = short_names(labels) if by == "file" else labels
     boards = sorted(frame["board"].unique().to_list())
     on_axis = by in ("time", "bias") and frame["x"].null_count() == 0
 
@@ -405,7 +407,7 @@ def draw_slices(scene: Scene, by: str) -> Canvas:
             if board in whole:
                 ax.axhline(whole[board], color=colour, linewidth=0.9, linestyle=(0, (4, 3)))
         if not on_axis:
-            name_places(ax, labels)
+            name_places(ax, names)
         ax.set(
             xlabel=_SLICED.get(by, by),
             ylabel="resolution [ps]",
@@ -415,12 +417,12 @@ def draw_slices(scene: Scene, by: str) -> Canvas:
         ax.set_ylim(low - 0.06 * (high - low), high + (0.1 + 0.075 * len(boards)) * (high - low))
         ax.legend(loc="upper left", fontsize=8.8)
 
-    long = sum(len(label) for label in labels[:24]) > 70 and not on_axis
+    long = sum(len(name) for name in names[:24]) > 70 and not on_axis
     without = int(frame["resolution"].null_count())
     about = "dashes: the whole run" + (f"; crosses: {without} without a result" if without else "")
     titles = {"time": "Resolution along the run", "file": "Resolution by file", "pixel": "Resolution by pixel",
               "bias": "Resolution against bias"}  # fmt: skip
-    below = 0.62 + (0.08 * max(len(label) for label in labels) if long else 0)
+    below = 0.62 + (0.08 * max(len(name) for name in names) if long else 0)
     return mosaic([Panel(draw)], 1, title=titles.get(by, f"Resolution by {by}"), about=about, height=3.1 + below,
                   width=6.4 if len(labels) <= 16 else WIDTH, below=below)  # fmt: skip
 

@@ -31,6 +31,7 @@ __all__ = [
     "heading",
     "mosaic",
     "number_or_nan",
+    "short_names",
 ]
 
 FIRST_LEFT_COLUMN = 8  # columns 0-7 are the right half of an ETROC2, 8-15 the left one
@@ -57,6 +58,27 @@ def board_colour(number: int) -> str:
 def number_or_nan(value: object) -> float:
     """Return a number of a table, NaN for null."""
     return float(value) if isinstance(value, int | float) else float("nan")
+
+
+def short_names(names: Sequence[str]) -> list[str]:
+    """Return what files are called in a figure: their names without what all have in common."""
+    shown = list(names)
+    if len(names) > 1:
+        start = _common(names)
+        # a number is not cut in two
+        while start and names[0][start - 1].isdigit():
+            start -= 1
+        end = _common([name[start:][::-1] for name in names])
+        while end and names[0][len(names[0]) - end].isdigit():
+            end -= 1
+        shown = [name[start : len(name) - end] or name for name in names]
+    return [name if len(name) <= 26 else f"{name[:12]}…{name[-12:]}" for name in shown]
+
+
+def _common(names: Sequence[str]) -> int:
+    """Return with how many equal characters all names begin."""
+    shortest = min(len(name) for name in names)
+    return next((i for i in range(shortest) if len({name[i] for name in names}) > 1), shortest)
 
 
 @dataclass(frozen=True)
