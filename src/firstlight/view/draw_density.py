@@ -134,7 +134,8 @@ def draw_density(
     """
     across, up = np.asarray(x, dtype=np.float64).ravel(), np.asarray(y, dtype=np.float64).ravel()
     both = np.isfinite(across) & np.isfinite(up)
-    across, up = across[both], up[both]
+    if not both.all():
+        across, up = across[both], up[both]
     if not across.size:
         if colour_axes is not None:
             colour_axes.set_axis_off()

@@ -160,10 +160,9 @@ def _files(
     for file, size in partial.records:
         n_records[file] = n_records.get(file, 0) + size
     n_words = dict(words.filter(unit="words").group_by("file").agg(pl.col("count").sum()).iter_rows())
-    n_hits = dict(hits.group_by("file").len().iter_rows())
-    of_board = {
-        (file, board): count for file, board, count in hits.group_by("file", "board").len().iter_rows()
-    }
+    # counted by hand: grouping a million rows takes ten times the room
+    place = hits["file"].to_numpy().astype(np.int32) << 8 | hits["board"].to_numpy()
+    n_hits = np.bincount(place, minlength=len(fields) << 8).reshape(len(fields), 256)
     first = {
         file: f"{'' if place is None else f'{place}: '}{word}"
         for file, word, place in words.filter(~pl.col("word").is_in([*USED, *HARMLESS]))
@@ -179,7 +178,7 @@ def _files(
         found = fields[file]
         common: dict[str, Any] = {
             "file": file, "name": names[file], "kind": formats[file], "run": found.run, "split": found.split,
-            "n_words": n_words.get(file, 0), "n_records": n_records[file], "n_hits": n_hits.get(file, 0),
+            "n_words": n_words.get(file, 0), "n_records": n_records[file], "n_hits": int(n_hits[file].sum()),
             "board": None, "pixel": None, "phase": found.phase, "charge": None, "threshold": None,
             "bias": found.bias, "first_rejected": first.get(file),
         }  # fmt: skip
@@ -188,7 +187,7 @@ def _files(
         rows += [
             {
                 **common, "board": board.board, "pixel": board.pixel, "charge": board.charge, "threshold": board.threshold,
-                "n_hits": of_board.get((file, board.board), 0),
+                "n_hits": int(n_hits[file, board.board]),
             }
             for board in found.boards
         ]  # fmt: skip

@@ -147,7 +147,7 @@ def simulate(
         [DAC] that reaches the plateau.
     faults : mapping of str to int, optional
         ``"telescope"``: planted faults, as ``{cut_line = 20}``: cut_line (lines that end too early), large_code
-        (lines with a TOA above 1023), empty_file (files without a byte, after the others). ``"telescope2"``, ``"kc705"``: planted faults of read-out, as ``{bit_flip = 3, dropped_header = 2}``:
+        (lines with a TOA above 1023). ``"telescope2"``, ``"kc705"``: planted faults of read-out, as ``{bit_flip = 3, dropped_header = 2}``:
         dropped_header, dropped_trailer, dropped_data, bit_flip, trailer_flip, alarm_1, alarm_2, alarm_3,
         wrong_chip, full_packet, l1a_jump, same_bcid, filler, firmware_filler, fifo_empty, truncated. Event
         frames have no fifo_empty, but frame_filler (20) and leftover (4 frames of the run before).
@@ -265,7 +265,7 @@ def _telescope(request: _Request) -> _Made:
     pixels = [charge.PIXELS.get(board, f"B{board}P5") for board in request.boards]
     files, lines = [], []
     edges = _edges(request)
-    spoilt, n_empty = _spoilt_lines(request, columns["position"].size)
+    spoilt = _spoilt_lines(request, columns["position"].size)
     for k in range(request.n_files):
         own = (columns["position"] >= edges[k]) & (columns["position"] < edges[k + 1])
         path = request.folder / f"{'_'.join(pixels)}_Beam_HV235_{k}.txt"
@@ -276,29 +276,23 @@ def _telescope(request: _Request) -> _Made:
             beam.spoil(path, victims, np.random.default_rng([request.seed, 1, k]))
         spoilt_here = {name: int(rows.size) for name, rows in victims.items() if rows.size}
         lines.append({"file": path.name, "lines": int(own.sum()), **spoilt_here})
-    for k in range(request.n_files, request.n_files + n_empty):
-        path = request.folder / f"{'_'.join(pixels)}_Beam_HV235_{k}.txt"
-        path.write_bytes(b"")
-        files.append(path)
-        lines.append({"file": path.name, "lines": 0})
     if request.details:
         _write_details(request.folder, columns)
     return _Made(files, {"files": lines, "pixels": pixels, "header": request.header, **truth})
 
 
-def _spoilt_lines(request: _Request, n_lines: int) -> tuple[dict[str, NDArray[np.int64]], int]:
-    """Return which lines of a telescope run are spoilt, and how many files are empty."""
+def _spoilt_lines(request: _Request, n_lines: int) -> dict[str, NDArray[np.int64]]:
+    """Return which lines of a telescope run are spoilt."""
     for name in request.faults:
         if name not in beam.FAULTS:
             raise ConfigError.unknown("fault", name, beam.FAULTS)
     numbers = {name: int(request.faults.get(name, 0)) for name in beam.FAULTS}
-    n_empty = numbers.pop("empty_file")
-    if min(n_empty, *numbers.values()) < 0 or sum(numbers.values()) > n_lines:
+    if min(numbers.values()) < 0 or sum(numbers.values()) > n_lines:
         what = f"faults {dict(request.faults)} cannot be planted in {n_lines} lines"
         raise ConfigError(what, hint="0 or more, and not more than there are lines")
     rows = np.random.default_rng([request.seed, 1]).permutation(n_lines)
     ends = np.cumsum([0, *numbers.values()])
-    return {name: np.sort(rows[ends[k] : ends[k + 1]]) for k, name in enumerate(numbers)}, n_empty
+    return {name: np.sort(rows[ends[k] : ends[k + 1]]) for k, name in enumerate(numbers)}
 
 
 def _injection(request: _Request) -> _Made:

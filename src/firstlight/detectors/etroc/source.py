@@ -369,9 +369,7 @@ def _words(found: Decoded, names: tuple[str, ...], *, first: bool) -> Table:
 
 _TAMALERO_NAME = r"output_run_\d+_rb\d+\.dat"
 _KC705_NAME = r"TDC_Data_\d+\.dat|file_\d+\.bin"
-_BEAM_NAME = r"(?:.+_)?Beam.*_\d+\.txt"
 _INJECTION_NAME = r"TDC_Data_PhaseAdj.*_Split_\d+\.dat"
-_RAW32_NAME = r"TDC_Data_PhaseAdj.*_QSel.*_\d+\.dat"
 
 SOURCES = (
     ReadOut(
@@ -392,7 +390,6 @@ SOURCES = (
     ),
     ReadOut(
         "beam", "ETROC1 beam text (7 columns)", "ETROC1", "beam:decode_beam", "beam:looks_like_beam", (".txt", ".dat"),
-        _BEAM_NAME,
     ),
     ReadOut(
         "injection", "ETROC1 charge injection (5 columns)", "ETROC1", "injection_text:decode_injection",
@@ -400,7 +397,7 @@ SOURCES = (
     ),
     ReadOut(
         "raw32", "ETROC1 words of 32 bits (a number a line)", "ETROC1", "raw32:decode_raw32",
-        "raw32:looks_like_raw32", (".dat", ".txt"), _RAW32_NAME,
+        "raw32:looks_like_raw32", (".dat", ".txt"),
     ),
     ReadOut(
         "single_board", "ETROC1 single board (4 columns)", "ETROC1", "raw32:decode_debug", "raw32:looks_like_debug",

@@ -162,11 +162,14 @@ def suggest_time_cuts(times: pl.DataFrame, boards: Sequence[int] | None = None) 
         No pair has events enough.
     """
     names = sorted(boards) if boards is not None else times["board"].unique().sort().to_list()
+    known = times.select("event", "board", "toa_ns").drop_nulls("toa_ns")
     # several hits of a board in an event: the first one, as none is better here
-    known = times.filter(pl.col("toa_ns").is_not_null()).unique(
-        ["event", "board"], keep="first", maintain_order=True
-    )
-    by_board = {name: known.filter(pl.col("board") == name).select("event", "toa_ns") for name in names}
+    by_board = {
+        name: known.filter(pl.col("board") == name)
+        .select("event", "toa_ns")
+        .unique("event", keep="first", maintain_order=True)
+        for name in names
+    }
     found: list[Suggestion] = []
     for one, two in combinations(names, 2):
         both = by_board[one].join(by_board[two], on="event", suffix="_2")

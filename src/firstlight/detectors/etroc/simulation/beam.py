@@ -45,7 +45,6 @@ NOISE_CODES = {"toa": (1, 600), "tot": (3, 300)}
 FAULTS = {
     "cut_line": "lines that end too early",
     "large_code": "lines with a TOA that no chip can send",
-    "empty_file": "files without a byte, after the others",
 }
 
 _COMBINATIONS = np.arange(512)

@@ -106,14 +106,18 @@ def _median(edges: NDArray[np.float64], counts: NDArray[np.int64]) -> float:
 
 def draw_tot_against_toa(scene: Scene) -> Canvas:
     """Draw TOT against TOA of all hits with EA 0, in codes, a panel for each board."""
-    hits = scene.frame("ingest/hits")
-    if "ea" in hits.columns:
+    hits = scene.frame("ingest/hits").select("board", "col", "toa", "tot", "ea")
+    if (hits["ea"] != 0).any():
         hits = hits.filter(pl.col("ea") == 0)
     boards = scene.boards[:_MOST_PANELS]
     toa, tot = hits["toa"].to_numpy(), hits["tot"].to_numpy()
     limits = (_range(toa, 1023), _range(tot, 511))
     panels = [
-        Panel(_joint(hits.filter(pl.col("board") == board), limits), scene.name(board), bar=True)
+        Panel(
+            _joint(hits.filter(pl.col("board") == board).select("toa", "tot"), limits),
+            scene.name(board),
+            bar=True,
+        )
         for board in boards
     ]
     if scene.has_halves and len(boards) == 1:
