@@ -16,6 +16,7 @@ import polars as pl
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.errors import InputError
 from firstlight.run.config import StrictModel
+from firstlight.steps.spread import robust_spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -317,11 +318,7 @@ def _group_rows(
         error = scales * np.sqrt(dispersion * (1 / total + 1 / before))
     # groups differ by a few per cent from spill to spill: their own spread belongs to the error of each
     known = np.isfinite(scales) & np.isfinite(error)
-    spread = (
-        1.4826 * float(np.median(np.abs(scales[known] - np.median(scales[known]))))
-        if known.sum() > 4
-        else 0.0
-    )
+    spread = robust_spread(scales[known]) if known.sum() > 4 else 0.0
     flagged = np.isin(np.array(state), ["high", "low", "gone", "new"])
     rows: list[dict[str, object]] = []
     for index, name in enumerate(names):

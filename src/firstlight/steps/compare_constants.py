@@ -17,6 +17,7 @@ import polars as pl
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.errors import InputError
 from firstlight.steps.compare import CompareParameters
+from firstlight.steps.spread import ROBUST, robust_spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -38,7 +39,6 @@ __all__ = [
 ]
 
 _ERRORS = ("_error", "_statistical")
-_ROBUST = 1.4826  # standard deviation of a normal distribution over its median absolute deviation
 _PER_BIN, _BINS = 200, 10
 _FEW = 8  # channels of a region, and regions, below which neither is judged
 
@@ -238,22 +238,18 @@ def _moments(value: Values, reference: Values, delta: Values, sigma: Values) -> 
     observed = float(delta.std(ddof=1)) / np.sqrt(n) if n > 1 else 0.0
     error = float(max(observed, np.sqrt(np.sum(sigma**2)) / n))
     # what lies around 0 has no relative change: its own spread from channel to channel is the scale
-    scale = max(abs(before), _robust_width(reference))
+    scale = max(abs(before), robust_spread(reference))
     return {
         "mean": float(value.mean()),
         "reference_mean": before,
         "mean_difference": mean,
         "mean_error": error,
         "median_difference": float(np.median(delta)),
-        "spread": _robust_width(delta),
-        "pull_width": _robust_width(delta / sigma),
+        "spread": robust_spread(delta),
+        "pull_width": robust_spread(delta / sigma),
         "relative_shift": mean / scale if scale else float("nan"),
         "relative_error": error / scale if scale else float("nan"),
     }
-
-
-def _robust_width(values: Values) -> float:
-    return _ROBUST * float(np.median(np.abs(values - np.median(values))))
 
 
 def _spread_by_error(distance: Values, sigma: Values) -> Values:
@@ -261,7 +257,7 @@ def _spread_by_error(distance: Values, sigma: Values) -> Values:
     spread = np.empty_like(distance)
     order = np.argsort(sigma, kind="stable")
     for part in np.array_split(order, min(max(distance.size // _PER_BIN, 1), _BINS)):
-        spread[part] = _ROBUST * float(np.median(distance[part]))
+        spread[part] = ROBUST * float(np.median(distance[part]))
     return spread
 
 
@@ -323,7 +319,7 @@ def compare_regions(
         )
     )
     pull = total[chosen] / np.sqrt(number[chosen]) / width
-    usual = max(_robust_width(pull), 1.0)
+    usual = max(robust_spread(pull), 1.0)
     changed = np.abs(pull) > limits.region_pull_limit * usual
     about = {"product": part.product, "column": part.column}
     return [

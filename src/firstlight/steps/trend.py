@@ -12,6 +12,7 @@ import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.run.config import StrictModel
+from firstlight.steps.spread import robust_spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -126,7 +127,7 @@ def judge_trend(points: pl.DataFrame, parameters: TrendParameters | None = None)
                 "unit": ordered["unit"][0],
                 "n_points": known.size,
                 "median": float(np.median(known)) if known.size else None,
-                "spread": _spread(known) if known.size > 2 else None,
+                "spread": robust_spread(known) if known.size > 2 else None,
                 "slope": _slope(value) if known.size > 2 else None,
                 "n_flagged": sum(flag in ("high", "low") for flag in state),
             }
@@ -152,7 +153,7 @@ def _expect(
         expected[index] = np.median(others)
         statistical = np.nan_to_num(error[near])
         # two neighbours that disagree say nothing about which of the points is odd
-        spread = _spread(others) if len(near) > 2 else float(np.ptp(others))
+        spread = robust_spread(others) if len(near) > 2 else float(np.ptp(others))
         extra = max(spread**2 - float(np.median(statistical**2)), 0.0)
         own = float(np.nan_to_num(error[index]))
         variance = own**2 + float(np.median(statistical**2)) * np.pi / 2 / len(near) + extra
@@ -215,10 +216,6 @@ def _states(
         "no_statistics" if not np.isfinite(p) else str(side) if flag else "ok"
         for p, side, flag in zip(pull, sides, flagged, strict=True)
     ]
-
-
-def _spread(values: NDArray[np.float64]) -> float:
-    return float(1.4826 * np.median(np.abs(values - np.median(values))))
 
 
 def _slope(value: NDArray[np.float64]) -> float:

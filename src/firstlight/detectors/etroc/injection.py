@@ -15,6 +15,7 @@ import polars as pl
 from firstlight.data.schema import Table
 from firstlight.detectors.etroc.tables import JITTER, NOISE, POINTS
 from firstlight.errors import InputError, UsageError
+from firstlight.steps.spread import robust_spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -303,7 +304,7 @@ def _number(plateau: Floats) -> int:
     if 2 * often.max() >= plateau.size:
         return int(values[np.argmax(often)])
     middle = np.median(plateau)
-    spread = max(1.4826 * float(np.median(np.abs(plateau - middle))), 0.5)
+    spread = max(robust_spread(plateau), 0.5)
     kept = plateau[np.abs(plateau - middle) <= 3.5 * spread]
     mean, variance = float(kept.mean()), float(kept.var(ddof=1)) if kept.size > 1 else 0.0
     return max(round(mean / (1.0 - min(variance / mean, 0.9))), int(kept.max()))

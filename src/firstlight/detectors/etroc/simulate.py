@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 import numpy as np
 
 from firstlight.detectors.etroc.simulation import beam, charge, chips, containers
-from firstlight.detectors.etroc.simulation.faults import with_faults
+from firstlight.detectors.etroc.simulation.faults import numbers_of, with_faults
 from firstlight.errors import ConfigError, UsageError
 from firstlight.files import atomic, write_json
 
@@ -283,13 +283,10 @@ def _telescope(request: _Request) -> _Made:
 
 def _spoilt_lines(request: _Request, n_lines: int) -> dict[str, NDArray[np.int64]]:
     """Return which lines of a telescope run are spoilt."""
-    for name in request.faults:
-        if name not in beam.FAULTS:
-            raise ConfigError.unknown("fault", name, beam.FAULTS)
-    numbers = {name: int(request.faults.get(name, 0)) for name in beam.FAULTS}
-    if min(numbers.values()) < 0 or sum(numbers.values()) > n_lines:
+    numbers = numbers_of(request.faults, beam.FAULTS)
+    if sum(numbers.values()) > n_lines:
         what = f"faults {dict(request.faults)} cannot be planted in {n_lines} lines"
-        raise ConfigError(what, hint="0 or more, and not more than there are lines")
+        raise ConfigError(what, hint="not more than there are lines")
     rows = np.random.default_rng([request.seed, 1]).permutation(n_lines)
     ends = np.cumsum([0, *numbers.values()])
     return {name: np.sort(rows[ends[k] : ends[k + 1]]) for k, name in enumerate(numbers)}

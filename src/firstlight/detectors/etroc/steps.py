@@ -260,12 +260,7 @@ def _cut_hits(
     from firstlight.detectors.etroc.suggest import suggest_cuts
 
     hits: pl.DataFrame = products["events/hits"].frame
-    if parameters.file:
-        cuts = read_cuts(Path(parameters.file))
-    elif parameters.rows:
-        cuts = read_cuts(parameters.rows)
-    else:
-        cuts = _suggested(suggest_cuts, hits) if parameters.suggest else []
+    cuts = _chosen(parameters, read_cuts, lambda: suggest_cuts(hits))
     accepted, flow = apply_cuts(
         hits,
         cuts,
@@ -277,10 +272,18 @@ def _cut_hits(
     return _accepted(accepted, flow)
 
 
-def _suggested(suggest: Callable[[pl.DataFrame], list[Any]], frame: pl.DataFrame) -> list[Any]:
-    """Return the cuts that follow from data; none where there are too few of them."""
+def _chosen(
+    parameters: CutParameters, read: Callable[[Any], list[Any]], suggest: Callable[[], list[Any]]
+) -> list[Any]:
+    """Return the cuts of a file, or those given as rows, or those that follow from data: none where these are too few."""
+    if parameters.file:
+        return read(Path(parameters.file))
+    if parameters.rows:
+        return read(parameters.rows)
+    if not parameters.suggest:
+        return []
     try:
-        return [each.cut for each in suggest(frame)]
+        return [each.cut for each in suggest()]
     except InputError as error:
         log.info("no cuts: %s", error.what)
         return []
@@ -341,13 +344,11 @@ def _cut_in_ns(
 
     timed: pl.DataFrame = products["times/hits"].frame
     before = _accepted_by(products, ("cut/events",))
-    if parameters.file:
-        cuts = read_time_cuts(Path(parameters.file))
-    elif parameters.rows:
-        cuts = read_time_cuts(parameters.rows)
-    else:
-        accepted_hits = timed.filter(pl.Series(before[timed["event"].to_numpy()]))
-        cuts = _suggested(suggest_time_cuts, accepted_hits) if parameters.suggest else []
+    cuts = _chosen(
+        parameters,
+        read_time_cuts,
+        lambda: suggest_time_cuts(timed.filter(pl.Series(before[timed["event"].to_numpy()]))),
+    )
     accepted, flow = apply_time_cuts(
         timed,
         cuts,

@@ -17,6 +17,7 @@ import polars as pl
 from firstlight.detectors.etroc.cuts import Cut
 from firstlight.detectors.etroc.time_cuts import TimeCut
 from firstlight.errors import InputError
+from firstlight.steps.spread import robust_spread
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -29,7 +30,6 @@ __all__ = ["Suggestion", "suggest_cuts", "suggest_time_cuts"]
 
 _SIGMAS = 5.0  # half width of windows, in robust standard deviations
 _TIME_SIGMAS = 10.0  # of differences of times, so that tails of the resolution stay: the likelihood does not know of a cut
-_MAD = 1.4826  # standard deviation of a Gaussian over its median absolute deviation
 _CORE = 10  # codes around the most frequent CAL that its spread is taken from
 _LEAST_CAL = 5  # codes: narrowest half width of a CAL window
 _FEWEST = 20  # hits of a pixel, or of a board, that a window is taken from
@@ -45,12 +45,6 @@ class Suggestion:
 
     cut: Cut | TimeCut
     why: str
-
-
-def _spread(values: Values) -> tuple[float, float]:
-    """Return median and robust standard deviation."""
-    middle = float(np.median(values))
-    return middle, _MAD * float(np.median(np.abs(values - middle)))
 
 
 def _window(board: str, variable: str, low: float, high: float, why: str, row: int) -> list[Suggestion]:
@@ -131,8 +125,7 @@ def _toa_window(codes: Values) -> tuple[int, int, str]:
 
 
 def _tot_window(codes: Values) -> tuple[int, int, str]:
-    middle, sigma = _spread(codes)
-    sigma = max(sigma, 1.0)
+    middle, sigma = float(np.median(codes)), max(robust_spread(codes), 1.0)
     low = _TOT_STEP * math.floor((middle - _SIGMAS * sigma) / _TOT_STEP)
     high = _TOT_STEP * math.ceil((middle + _SIGMAS * sigma) / _TOT_STEP)
     why = f"median code {middle:.0f}, and {_SIGMAS:.0f} robust standard deviations of {sigma:.1f} on either side"
@@ -175,7 +168,8 @@ def suggest_time_cuts(times: pl.DataFrame, boards: Sequence[int] | None = None) 
         both = by_board[one].join(by_board[two], on="event", suffix="_2")
         if both.height < _FEWEST:
             continue
-        middle, sigma = _spread((both["toa_ns"] - both["toa_ns_2"]).to_numpy())
+        difference = (both["toa_ns"] - both["toa_ns_2"]).to_numpy()
+        middle, sigma = float(np.median(difference)), robust_spread(difference)
         limit = (abs(middle) + _TIME_SIGMAS * sigma) / math.sqrt(2)
         limit = max(1, math.ceil(limit / _TIME_STEP - 1e-9)) * _TIME_STEP
         why = (

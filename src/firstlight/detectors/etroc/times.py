@@ -20,6 +20,7 @@ import polars as pl
 from firstlight.compiled import kernel
 from firstlight.detectors.etroc.tables import CALIBRATION, TIMED
 from firstlight.errors import InputError, UsageError
+from firstlight.steps.spread import robust_spread
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -47,7 +48,6 @@ WINDOW = 3
 _CODES = 1024
 _HALF = 8  # columns of a half of an ETROC2, which have a supply of their own
 _PIXELS = 5  # of a half, from which the spread between pixels is known
-_NORMAL = 1.4826  # standard deviation of a Gaussian over the median distance from its median
 _FAR = 5.0
 _MEDIAN_ERROR = 1.2533  # of a median, over that of a mean
 
@@ -240,7 +240,7 @@ def _shrunk(pixels: _Averages, whole: _Averages, group: Whole) -> _Averages:
         free = pixels.hits[0, several] - 1
         of_hits = float((free * pixels.std[0, several] ** 2).sum() / free.sum())
         away = pixels.cal[0, own] - np.median(pixels.cal[0, own])
-        total = (_NORMAL * float(np.median(np.abs(away)))) ** 2
+        total = robust_spread(pixels.cal[0, own]) ** 2
         between = max(total - float(np.median(of_hits / number)), 0.0)
         weight = between / (between + of_hits / number) if between > 0 else np.zeros(own.size)
         believed = np.abs(away) < _FAR * np.sqrt(between + of_hits / number)

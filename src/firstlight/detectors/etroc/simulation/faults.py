@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     IntArray = NDArray[np.int64]
 
-__all__ = ["FAULTS", "with_faults"]
+__all__ = ["FAULTS", "numbers_of", "with_faults"]
 
 FAULTS = {
     "dropped_header": "packets without their header: data and trailer belong to nothing",
@@ -97,7 +97,7 @@ def with_faults(
         If a fault does not exist, or there are not enough packets for it.
     """
     rng = np.random.default_rng(seed)
-    wanted = _wanted(faults)
+    wanted = numbers_of(faults, FAULTS)
     victims = _choose(rng, packets, wanted)
     packets = _change(rng, packets, victims)
     stream = to_stream(packets)
@@ -117,14 +117,15 @@ def with_faults(
     return stream, {"faults": {k: v for k, v in wanted.items() if v}, **expected, "victims": shown}
 
 
-def _wanted(faults: Mapping[str, int] | None) -> dict[str, int]:
-    wanted = dict.fromkeys(FAULTS, 0)
+def numbers_of(faults: Mapping[str, int] | None, known: Mapping[str, str]) -> dict[str, int]:
+    """Return how many there shall be of every known fault; what cannot be is refused with a `ConfigError`."""
+    wanted = dict.fromkeys(known, 0)
     for name, number in (faults or {}).items():
-        if name not in FAULTS:
-            raise ConfigError.unknown("fault", name, FAULTS)
+        if name not in known:
+            raise ConfigError.unknown("fault", name, known)
         if number < 0 or (name == "truncated" and number > 1):
             what = f"{number} faults of the kind {name} cannot be"
-            raise ConfigError(what, hint="0 or more; truncated 0 or 1")
+            raise ConfigError(what, hint="0 or 1" if name == "truncated" else "0 or more")
         wanted[name] = int(number)
     return wanted
 

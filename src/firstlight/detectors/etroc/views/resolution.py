@@ -18,6 +18,7 @@ from firstlight.detectors.etroc.views.scene import (
     number_or_nan,
     short_names,
 )
+from firstlight.steps.spread import robust_spread
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -270,7 +271,7 @@ def _one_pair(
         no_data(below, "no pulls")
         return
     centre = float(np.median(difference))
-    scale = 1.4826 * float(np.median(np.abs(difference - centre))) or 1.0
+    scale = robust_spread(difference) or 1.0
     reach = 6.5 * scale
     # the medians of TDC bins beat against narrow bins of the histogram: about half a core width
     edges = np.linspace(centre - reach, centre + reach, 41)

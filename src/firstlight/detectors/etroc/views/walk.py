@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.detectors.etroc.views.scene import Panel, mosaic
+from firstlight.steps.spread import robust_spread
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -83,7 +84,7 @@ def walk_curve(coefficients: pl.DataFrame, board: int, tot: Values, residuals: V
             return np.vander((at - tot.mean()) / (tot.std() or 1.0), values.size, increasing=True)
         return np.stack([evaluate_curve(method, unit, knots, at) for unit in np.eye(values.size)], axis=1)
 
-    scale = 1.4826 * float(np.median(np.abs(residuals - np.median(residuals))))
+    scale = robust_spread(residuals)
     inside = basis(tot)
     fine = basis(places)
     variance = np.einsum("ij,jk,ik->i", fine, np.linalg.pinv(inside.T @ inside), fine)
@@ -145,7 +146,7 @@ def _after(hits: pl.DataFrame, board: int) -> Draw:
         part = hits.filter(pl.col("board") == board)
         tot = part["tot_ns"].to_numpy()
         left = 1e3 * (part["delta_ns"] - part["correction_ns"]).to_numpy()
-        reach = 4.5 * 1.4826 * float(np.median(np.abs(left - np.median(left)))) or 1.0
+        reach = 4.5 * robust_spread(left) or 1.0
         draw_density(
             ax, tot, left, labels=("TOT [ns]", "left over [ps]"), bins=(36, 60), profile=_BINS,
             limits=(_limits(tot, 0.002, 0.02), (-reach, reach)), colour_axes=bar, colour_label="hits per bin",
