@@ -135,12 +135,16 @@ class Plan:
         Files that this run cannot use, with the reason (a cut needs what they do not have).
     notes : tuple of str
         For the report.
+    conditions : mapping of str to mapping
+        By path, what was found out of a file beside the fields of its name: what it was taken with, which point of a
+        scan it is. Steps see them in `Context.conditions`; the run keeps them with its inputs.
     """
 
     channels: ChannelMap
     selection: Selection
     refused: Mapping[str, str] = field(default_factory=dict)
     notes: tuple[str, ...] = ()
+    conditions: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

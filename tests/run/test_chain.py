@@ -20,6 +20,7 @@ import polars as pl
 import pytest
 import uproot
 
+from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detector import get_detector
 from firstlight.detectors.spinquest.source import RootHits
 from firstlight.errors import ConfigError, InputError, InputsRefusedError, StoreError, UsageError
@@ -28,6 +29,7 @@ from firstlight.run.chain import Settings, process
 from firstlight.run.execution import Executor
 from firstlight.run.progress import silent
 from firstlight.run.store import Run, open_run
+from firstlight.steps.step import ChunkStep
 
 DATA = Path(os.environ.get("FIRSTLIGHT_DATA", Path(__file__).parents[2].parent / "shared" / "data"))
 DETECTOR = get_detector("spinquest")
@@ -547,3 +549,41 @@ def test_another_version_of_a_source_makes_products_again(raw_files, tmp_path):
     assert not process(newer, raw_files, tmp_path / "run", {}, settings).record["steps"]["occupancy"][
         "reused"
     ]
+
+
+# ---------------------------------------------------------------- what a plan finds out of its inputs
+
+
+def _seen(chunk, parameters, context):
+    return {chunk.span.index: dict(context.conditions_of(chunk.span.index))}
+
+
+def _kept(total, parameters, context):
+    rows = [{"file": context.files[index], "point": float(found["point"])} for index, found in total.items()]
+    schema = TableSchema("points", (Column("file", pl.String, "file"), Column("point", pl.Float64, "point")))
+    return {"points": Table.from_rows(schema, rows)}
+
+
+def test_conditions_that_a_plan_finds_reach_the_steps_the_record_and_the_keys(raw_files, tmp_path):
+    step = ChunkStep("seen", _seen, _kept, lambda _: {"events": ("n_hits",)}, merge=lambda a, b: {**a, **b})
+
+    def detector(offset: float):
+        def plan(options, descriptions):
+            found = DETECTOR.load("plan")(options, descriptions)
+            points = {one.path: {"point": offset + place} for place, one in enumerate(descriptions)}
+            return replace(found, conditions=points)
+
+        return replace(QUICK, chain=(step,), plan=plan, figures=None, summary=None)
+
+    run = go(raw_files, tmp_path / "run", detector=detector(10.0))
+    points = run["seen/points"].to_polars()
+    assert points["point"].to_list() == [10.0 + place for place in range(len(raw_files))]
+    recorded = [entry["conditions"] for entry in run.record["inputs"]]
+    assert [found["point"] for found in recorded] == points["point"].to_list()
+    # the fields of the name are still there
+    assert all(len(found) > 1 for found in recorded)
+    again = go(raw_files, tmp_path / "run", detector=detector(10.0))
+    assert reused(again)["seen"]
+    other = go(raw_files, tmp_path / "run", detector=detector(20.0))
+    assert not reused(other)["seen"]
+    assert other["seen/points"].to_polars()["point"][0] == 20.0

@@ -6,6 +6,7 @@ BUILT_IN = {
     "spinquest": "firstlight.detectors.spinquest:detector",
     "etroc": "firstlight.detectors.etroc:detector",
     "velo": "firstlight.detectors.velo:detector",
+    "digicam": "firstlight.detectors.digicam:detector",
 }
 
 # for the help text, which imports nothing
@@ -13,4 +14,5 @@ TITLES = {
     "spinquest": "Drift chambers, hodoscopes, proportional tubes: occupancies, verdicts, event displays.",
     "etroc": "Timing chips: time resolution of a telescope, charge injection, decoding of every read-out.",
     "velo": "VeloPix threshold scans with a source: target and gain of every pixel.",
+    "digicam": "SiPM camera: gain, crosstalk, dark rate and light yield of every pixel.",
 }

@@ -108,6 +108,7 @@ class Model:
 
 # a model is imported with its kernels when it is asked for
 _PLACES: dict[str, str] = {
+    "compound_poisson": "firstlight.fit.models.compound_poisson:compound_poisson",
     "erfc_threshold": "firstlight.fit.models.erfc_threshold:erfc_threshold",
     "exponential": "firstlight.fit.models.exponential:exponential",
     "gaussian": "firstlight.fit.models.gaussian:gaussian",
@@ -119,6 +120,8 @@ _PLACES: dict[str, str] = {
     "gaussian_comb6": "firstlight.fit.models.comb:gaussian_comb6",
     "gaussian_comb7": "firstlight.fit.models.comb:gaussian_comb7",
     "gaussian_comb8": "firstlight.fit.models.comb:gaussian_comb8",
+    "generalised_poisson": "firstlight.fit.models.generalised_poisson:generalised_poisson",
+    "generalised_poisson_area": "firstlight.fit.models.generalised_poisson:generalised_poisson_area",
     "photopeak": "firstlight.fit.models.photopeak:photopeak",
     "photopeak_background": "firstlight.fit.models.photopeak:photopeak_background",
     "photopeak_lines": "firstlight.fit.models.photopeak_lines:photopeak_lines",

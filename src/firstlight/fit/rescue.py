@@ -133,7 +133,8 @@ def _global_values(model: Model, data: FitData, attempt: Attempt, settings: Sett
     # some thousands of channels tell what a typical one is
     pool = pool[:: max(pool.size // _TYPICAL, 1)]
     result = None
-    if pool.size > 1:
+    # the sum is a curve at points: a model that is only known over bins has none
+    if pool.size > 1 and (model.curve is not None or model.scalar is not None):
         summed = summed_curve(data, pool)
         start = (
             None

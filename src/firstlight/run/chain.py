@@ -35,6 +35,7 @@ from firstlight.run.reading import (
     skip_beyond,
     spans_of,
     unique_names,
+    with_conditions,
 )
 from firstlight.run.store import Run
 from firstlight.steps.step import ChunkStep, Context, ProductStep
@@ -170,8 +171,10 @@ class Chain:
         self.look_at_columns(plan)
         self.look_into_further_inputs(plan.channels)
         records = skip_beyond([refused_by(record, plan.refused) for record in records], max_events)
+        records = [with_conditions(record, plan.conditions) for record in records]
         files = unique_names([record.path for record in records])
-        self.context = Context(plan.channels, self.config, tuple(files), bool(plan.selection))
+        conditions = tuple(record.conditions for record in records)
+        self.context = Context(plan.channels, self.config, tuple(files), bool(plan.selection), conditions)
         records = self.read(paths, descriptions, records, plan, max_events)
         if all(record.status == "refused" for record in records):
             raise _nothing_usable(records)
@@ -314,7 +317,7 @@ class Chain:
     ) -> list[InputRecord]:
         """Read the inputs once for all steps whose products are not there; return what became of each."""
         used = [
-            [record.digest, name]
+            [record.digest, name, dict(record.conditions)]
             for record, name in zip(records, self.context.files, strict=True)
             if record.status == "used"
         ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
@@ -74,7 +75,8 @@ def context_of(run: Run, detector: Detector) -> Context:
         stored["labels"],
     )
     options = build(configuration_of(detector), run.record["configuration"], run.folder / "run.json")
-    return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]))
+    conditions = tuple(entry.get("conditions", {}) for entry in run.record["inputs"])
+    return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]), conditions)
 
 
 def derive_again(
@@ -119,7 +121,7 @@ def derive_again(
     context = context_of(run, detector)
     config = build(configuration_of(detector), merged, where)
     chain = Chain(detector, run, config, settings)
-    chain.context = Context(context.channels, config, context.files, context.cut)
+    chain.context = replace(context, options=config)
     old = Chain(detector, run, context.options, settings).option_values()
     changed = [key for key, value in chain.option_values().items() if old.get(key) != value]
     if changed:

@@ -40,6 +40,7 @@ __all__ = [
     "skip_beyond",
     "spans_of",
     "unique_names",
+    "with_conditions",
 ]
 
 log = logging.getLogger(__name__)
@@ -344,6 +345,12 @@ def refused_by(record: InputRecord, refused: Mapping[str, str]) -> InputRecord:
     """Return the record of a file, with the reason if it is among those that were refused."""
     reason = refused.get(record.path)
     return record if reason is None else replace(record, status="refused", reason=reason)
+
+
+def with_conditions(record: InputRecord, found: Mapping[str, Mapping[str, Any]]) -> InputRecord:
+    """Return the record of a file, with what was found out of it beside the fields of its name."""
+    more = found.get(record.path)
+    return replace(record, conditions={**record.conditions, **more}) if more else record
 
 
 def skip_beyond(records: Sequence[InputRecord], limit: int | None) -> list[InputRecord]:

@@ -14,6 +14,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.data.schema import Block, Chunk, Column, Table, TableSchema
+from firstlight.data.sums import add_by_key
 from firstlight.run.config import StrictModel
 from firstlight.steps.step import ChunkStep, Context, Product
 
@@ -78,9 +79,7 @@ class Counts:
     n_empty: int = 0
 
     def __add__(self, other: Counts) -> Counts:
-        by_file = dict(self.by_file)
-        for index, counts in other.by_file.items():
-            by_file[index] = by_file[index] + counts if index in by_file else counts
+        by_file = add_by_key(self.by_file, other.by_file)
         n_empty = self.n_empty + other.n_empty
         return Counts(self.values + other.values, by_file, self.n_events + other.n_events, n_empty)
 

@@ -57,12 +57,20 @@ class Context:
         Names of the input files by the `index` of a span, unique and relative to what they have in common.
     cut : bool
         Whether a selection was made while reading, so that counts differ from those in the files.
+    conditions : tuple of mapping
+        Conditions of each input file, in the order of `files`: the fields of its name, and what the plan of the
+        detector found out.
     """
 
     channels: ChannelMap
     options: StrictModel
     files: tuple[str, ...] = ()
     cut: bool = False
+    conditions: tuple[Mapping[str, Any], ...] = ()
+
+    def conditions_of(self, index: int) -> Mapping[str, Any]:
+        """Return the conditions of an input file; none where nothing is known of it."""
+        return self.conditions[index] if index < len(self.conditions) else {}
 
 
 @dataclass(frozen=True)

@@ -192,7 +192,11 @@ class Workbench:
     def context(self) -> Context:
         """What its steps may know."""
         names = tuple(path.name for path in self.files)
-        return Context(self.plan.channels, self.configuration, names, bool(self.plan.selection))
+        plan = self.plan
+        conditions = tuple(
+            {**found.conditions, **plan.conditions.get(found.path, {})} for found in self.descriptions
+        )
+        return Context(plan.channels, self.configuration, names, bool(plan.selection), conditions)
 
     @cached_property
     def reference(self) -> Run:

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from firstlight.steps.spread import robust_spread
 from firstlight.view.draw_curves import BLUE, ORANGE
 from firstlight.view.draw_fits import text_box, with_error
 from firstlight.view.draw_layouts import FRAME, log_bar, no_data, text_size
 from firstlight.view.draw_pixels import robust_range
+from firstlight.view.style import STATE_COLOURS
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -28,6 +30,7 @@ __all__ = [
     "draw_joint",
     "draw_overlaid",
     "draw_profile",
+    "draw_scatter",
 ]
 
 BUDGET_COLOURS = ("#1f5f99", "#d1662a", "#8a94a0", "#3b8c5a")
@@ -316,6 +319,115 @@ def draw_joint(
     ax.set(xlim=x_range, ylim=y_range, xlabel=labels[0], ylabel=labels[1])
     ax.legend(loc="upper left")
     return ax
+
+
+def draw_scatter(
+    ax: Axes,
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    errors: tuple[ArrayLike | None, ArrayLike | None] = (None, None),
+    common: ArrayLike | None = None,
+    marked: ArrayLike | None = None,
+    labels: tuple[str, str],
+    line: float | None = None,
+    name: str = "",
+) -> Axes:
+    """Draw one value of each channel against another one as points, with their correlation and the size of the errors.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to draw.
+    x, y : array, shape (n,)
+        Pairs; those with a value that is not finite are left out.
+    errors : (array or None, array or None)
+        Standard errors of x and y: the median ones are drawn as a cross. The text tells the correlation that values without
+        errors would have.
+    common : array, shape (n,), optional
+        Covariance of the errors of x and y, where both are of one fit.
+    marked : array of bool, shape (n,), optional
+        Channels that are drawn in red, and count for nothing.
+    labels : (str, str)
+        Of x and y, with units.
+    line : float, optional
+        Slope of a line through the origin: 1 for equality.
+    name : str
+        Of that line, for the legend.
+    """
+    across, up = (np.asarray(part, dtype=np.float64).ravel() for part in (x, y))
+    both = np.isfinite(across) & np.isfinite(up)
+    red = np.zeros(both.size, dtype=bool) if marked is None else np.asarray(marked, dtype=bool).ravel()
+    used = both & ~red
+    if used.sum() < 3:
+        return no_data(ax, "fewer than three channels have both values")
+    x_range, y_range = (_wider(robust_range(part[used], 5.0)) for part in (across, up))
+    ax.plot(across[used], up[used], "o", markersize=2.6, color=BLUE, alpha=0.45, markeredgewidth=0)
+    ax.plot(
+        across[both & red],
+        up[both & red],
+        "o",
+        markersize=4.5,
+        color=STATE_COLOURS["hot"],
+        markerfacecolor="none",
+    )
+    own = [_part(one, used) for one in errors]
+    lines = [f"n {int(used.sum()):,}", *_correlations(across[used], up[used], own, _part(common, used))]
+    widths = [np.nan if one is None else _median_of_known(one) for one in own]
+    if np.isfinite(widths).any():
+        place = (x_range[1] - 0.1 * (x_range[1] - x_range[0]), y_range[0] + 0.1 * (y_range[1] - y_range[0]))
+        cross = [width if np.isfinite(width) else None for width in widths]
+        ax.errorbar(
+            *place, xerr=cross[0], yerr=cross[1], color="#20262c", elinewidth=1.3, capsize=2.5, zorder=4
+        )
+    if line is not None:
+        ends = np.array(x_range)
+        ax.plot(ends, line * ends, color=ORANGE, linewidth=1.2, label=name or None)
+        if name:
+            ax.legend(loc="lower right", bbox_to_anchor=(1.0, 0.16), fontsize=0.9 * text_size(ax))
+    inside = (across >= x_range[0]) & (across <= x_range[1]) & (up >= y_range[0]) & (up <= y_range[1])
+    outside = int((both & ~inside).sum())
+    text_box(ax, [*lines, f"off the scale: {outside:,}"] if outside else lines, right=False, size=0.9)
+    ax.set(xlim=x_range, ylim=y_range, xlabel=labels[0], ylabel=labels[1])
+    return ax
+
+
+def _wider(limits: tuple[float, float]) -> tuple[float, float]:
+    margin = 0.06 * (limits[1] - limits[0])
+    return limits[0] - margin, limits[1] + margin
+
+
+def _part(values: ArrayLike | None, where: NDArray[np.bool_]) -> Values | None:
+    return None if values is None else np.asarray(values, dtype=np.float64).ravel()[where]
+
+
+def _median_of_known(values: Values) -> float:
+    known = values[np.isfinite(values)]
+    return float(np.median(known)) if known.size else float("nan")
+
+
+def _correlations(x: Values, y: Values, errors: Sequence[Values | None], common: Values | None) -> list[str]:
+    """Return the correlation of the bulk as words, and that of the true values: errors hide or feign a part of it."""
+    bulk = np.ones(x.size, dtype=bool)
+    for values in (x, y):
+        bulk &= np.abs(values - np.median(values)) <= 5 * max(robust_spread(values), 1e-30)
+    if bulk.sum() < 3 or not (x[bulk].std() > 0 and y[bulk].std() > 0):
+        return []
+    covariance = np.cov(x[bulk], y[bulk])
+    correlation = covariance[0, 1] / np.sqrt(covariance[0, 0] * covariance[1, 1])
+    error = (1 - correlation**2) / np.sqrt(bulk.sum())
+    found = [f"correlation {correlation:+.3f} ± {error:.3f}".replace("-", "−")]
+    if all(one is None for one in errors):
+        return found
+    left = [
+        covariance[k, k] - (0.0 if one is None else np.nan_to_num(_median_of_known(one[bulk])) ** 2)
+        for k, one in enumerate(errors)
+    ]
+    shared = 0.0 if common is None else np.nan_to_num(_median_of_known(common[bulk]))
+    if min(left[0] / covariance[0, 0], left[1] / covariance[1, 1]) < 0.05:
+        return [*found, "all of the spread is errors"]
+    true = (covariance[0, 1] - shared) / np.sqrt(left[0] * left[1])
+    return [*found, f"without errors {np.clip(true, -1, 1):+.2f}".replace("-", "−")]
 
 
 def draw_profile(

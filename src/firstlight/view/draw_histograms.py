@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firstlight.view.draw_curves import BLUE, ORANGE, PALE
-from firstlight.view.draw_layouts import log_bar, log_ticks, no_data, text_size
+from firstlight.view.draw_layouts import FRAME, log_bar, log_ticks, no_data, text_size
 from firstlight.view.style import STATE_COLOURS
 
 if TYPE_CHECKING:
@@ -22,6 +22,7 @@ __all__ = [
     "draw_counts_of_counts",
     "draw_cube_2d",
     "draw_distribution",
+    "draw_flagged_distribution",
     "draw_shifts",
     "draw_spectrum",
     "draw_trend",
@@ -255,6 +256,84 @@ def draw_distribution(
         lines.append(f"without a value {array.size - finite.size:,}")
     _text_box(ax, lines)
     ax.set(xlim=(edges[0], edges[-1]), ylim=(0, counts.max() * 1.3), xlabel=labels[0], ylabel=labels[1])
+    return ax
+
+
+def draw_flagged_distribution(
+    ax: Axes,
+    values: ArrayLike,
+    *,
+    flagged: ArrayLike | None = None,
+    cuts: tuple[float | None, float | None] = (None, None),
+    bins: int = 60,
+    labels: tuple[str, str] = ("", "channels"),
+    names: tuple[str, str] = ("good", "flagged"),
+) -> Axes:
+    """Draw how one value is distributed over the channels, flagged ones apart, with median and robust width.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to draw.
+    values : array, shape (n,)
+        Values that are not finite are counted in the text, not drawn.
+    flagged : array of bool, shape (n,), optional
+        Channels that count neither for the median nor for the width.
+    cuts : (float or None, float or None)
+        Lines beyond which a value is an outlier; the text says how many are beyond.
+    bins : int
+        Bins of an axis that a few values far outside do not stretch; those are counted in the text.
+    labels : (str, str)
+        Of x and y, with units.
+    names : (str, str)
+        What channels are called that are not flagged, and those that are.
+    """
+    from firstlight.steps.spread import robust_spread
+    from firstlight.view.draw_pixels import robust_range
+
+    array = np.asarray(values, dtype=np.float64).ravel()
+    known = np.isfinite(array)
+    if not known.any():
+        return no_data(ax, "no channel has a value")
+    marked = np.zeros(array.size, dtype=bool) if flagged is None else np.asarray(flagged, dtype=bool).ravel()
+    good, others = array[known & ~marked], array[known & marked]
+    base = good if good.size else others
+    middle, spread = float(np.median(base)), robust_spread(base)
+    low, high = robust_range(base, 5.0)
+    width = high - low
+    for cut in cuts:
+        # lines near by are shown, those of a wide cut must not make the histogram narrow
+        if cut is not None and low - width < cut < high + width:
+            low, high = min(low, cut - 0.03 * width), max(high, cut + 0.03 * width)
+    edges = np.linspace(low, high, bins + 1)
+    counts, counts_others = (np.histogram(part, edges)[0] for part in (good, others))
+    ax.axvspan(middle - spread, middle + spread, color=FRAME, alpha=0.13, linewidth=0)
+    ax.axvline(middle, color=FRAME, linewidth=1.1)
+    ax.stairs(counts, edges, fill=True, color=PALE)
+    ax.stairs(counts, edges, color=BLUE, linewidth=1.0, label=f"{names[0]} {good.size:,}")
+    if others.size:
+        total = counts + counts_others
+        ax.stairs(total, edges, baseline=counts, fill=True, color=STATE_COLOURS["hot"], alpha=0.8,
+                  label=f"{names[1]} {others.size:,}")  # fmt: skip
+    # as many decimals as the width has
+    decimals = int(np.clip(2 - np.floor(np.log10(spread)), 0, 6)) if spread > 0 else 4
+    lines = [f"median {middle:.{decimals}f}", f"robust width {spread:.3g}"]
+    for cut in cuts:
+        if cut is not None:
+            ax.axvline(cut, color=STATE_COLOURS["hot"], linestyle="--", linewidth=1.1)
+    if any(cut is not None for cut in cuts):
+        lower = -np.inf if cuts[0] is None else cuts[0]
+        upper = np.inf if cuts[1] is None else cuts[1]
+        lines.append(f"beyond the cuts {int(((array < lower) | (array > upper)).sum()):,}")
+    outside = int(known.sum() - counts.sum() - counts_others.sum())
+    if outside:
+        lines.append(f"off the scale {outside:,}")
+    if not known.all():
+        lines.append(f"without a value {int((~known).sum()):,}")
+    _text_box(ax, lines)
+    top = float((counts + counts_others).max(initial=1))
+    ax.set(xlim=(low, high), ylim=(0, 1.42 * top), xlabel=labels[0], ylabel=labels[1])
+    ax.legend(loc="upper left")
     return ax
 
 

@@ -26,6 +26,7 @@ __all__ = [
     "LAYOUTS",
     "MASKED",
     "ZERO",
+    "hexagon_corners",
     "log_ticks",
     "no_data",
     "short_number",
@@ -306,7 +307,7 @@ def _hexagons(
     if not centre.size:
         no_data(ax, "no channel to draw")
         return
-    corners = _hexagon(centre)
+    corners = hexagon_corners(centre)
     outlines = centre[:, np.newaxis] + corners
     ax.add_collection(
         PolyCollection(list(outlines), facecolors=pixels[chosen], edgecolors="face", linewidths=0.2)
@@ -332,8 +333,19 @@ def _hexagons(
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), xlabel=labels["x"], ylabel=labels["y"])
 
 
-def _hexagon(centre: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Return the corners of one hexagon around 0, of shape (6, 2), from the distance of nearest neighbours."""
+def hexagon_corners(centre: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Return the corners of one hexagon around 0 from the distance of nearest neighbours.
+
+    Parameters
+    ----------
+    centre : ndarray, shape (n, 2)
+        Of all hexagons, which are alike.
+
+    Returns
+    -------
+    ndarray, shape (6, 2)
+        Counter-clockwise.
+    """
     if len(centre) == 1:
         distance, angle = 1.0, 0.0
     else:

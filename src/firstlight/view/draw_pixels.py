@@ -1,14 +1,17 @@
-"""Chips with thousands of pixels: a value or a category of every pixel, row 0 at the bottom, column to the right."""
+"""Chips and cameras with thousands of pixels: a value or a category of every pixel.
+
+Pixels of a chip stand in rows and columns, row 0 at the bottom; those of a camera are hexagons at their places.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import numpy as np
 
 from firstlight.errors import UsageError
-from firstlight.view.draw_layouts import FRAME, log_bar, no_data, text_size
+from firstlight.view.draw_layouts import FRAME, LAYOUTS, hexagon_corners, log_bar, no_data, text_size
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -18,9 +21,21 @@ if TYPE_CHECKING:
     from matplotlib.patches import Patch
     from numpy.typing import ArrayLike, NDArray
 
+    from firstlight.data.channels import ChannelMap
+
     Values = NDArray[np.float64]
 
-__all__ = ["Overlay", "draw_pixel_categories", "draw_pixel_key", "draw_pixels", "light_map", "robust_range"]
+__all__ = [
+    "Overlay",
+    "draw_camera",
+    "draw_outline",
+    "draw_pixel_categories",
+    "draw_pixel_key",
+    "draw_pixels",
+    "draw_rings",
+    "light_map",
+    "robust_range",
+]
 
 PixelScale = Literal["linear", "log", "auto"]
 
@@ -33,8 +48,8 @@ class Overlay:
     ----------
     label : str
         For the key.
-    where : ndarray of bool, shape (rows, columns)
-        Which pixels.
+    where : ndarray of bool, shape (rows, columns) or (n_pixels,)
+        Which pixels, of a chip or of a camera.
     colour : str
         Their colour.
     hatch : str
@@ -133,9 +148,40 @@ def draw_pixels(
     UsageError
         If the values or an overlay have another shape than (rows, columns).
     """
+    image = _checked(values, overlays)
+    painted = _paint(image, overlays, limits, scale, colour_map, empty)
+    if not painted.shown.size:
+        if colour_axes is not None:
+            colour_axes.set_axis_off()
+        if not overlays:
+            return no_data(ax, "no pixel has a value")
+    _show(ax, painted.pixels)
+    if painted.shown.size:
+        _colour_bar(ax, painted, label, colour_axes)
+    return ax
+
+
+class _Painted(NamedTuple):
+    """Colours of all pixels, and what the colour bar needs: values drawn, norm, colour map, whether it is logarithmic."""
+
+    pixels: NDArray[np.uint8]
+    shown: Values
+    norm: Any
+    colours: Colormap
+    log: bool
+
+
+def _paint(
+    image: Values,
+    overlays: Sequence[Overlay],
+    limits: tuple[float, float] | None,
+    scale: PixelScale,
+    colour_map: str | Colormap | None,
+    empty: str,
+) -> _Painted:
+    """Return the colours of pixels in an array of any shape."""
     from matplotlib.colors import LogNorm, Normalize, to_rgba
 
-    image = _checked(values, overlays)
     free = np.isfinite(image)
     for overlay in overlays:
         free &= ~overlay.where
@@ -144,11 +190,6 @@ def draw_pixels(
     if log:
         free &= image > 0
         shown = image[free]
-    if not shown.size:
-        if colour_axes is not None:
-            colour_axes.set_axis_off()
-        if not overlays:
-            return no_data(ax, "no pixel has a value")
     low, high = limits or _limits_of(shown, log)
     norm: Normalize = LogNorm(low, high) if log else Normalize(low, high)
     colours = light_map() if colour_map is None else _named(colour_map)
@@ -157,10 +198,117 @@ def draw_pixels(
     pixels[free] = colours(np.asarray(norm(np.clip(shown, low, high))), bytes=True)
     for overlay in overlays:
         pixels[overlay.where] = _bytes(to_rgba(overlay.colour))
-    _show(ax, pixels)
-    if shown.size:
-        _colour_bar(ax, shown, norm, colours, label, log, colour_axes)
+    return _Painted(pixels, shown, norm, colours, log)
+
+
+def draw_camera(
+    ax: Axes,
+    values: ArrayLike,
+    channels: ChannelMap,
+    *,
+    label: str,
+    overlays: Sequence[Overlay] = (),
+    limits: tuple[float, float] | None = None,
+    scale: PixelScale = "linear",
+    colour_map: str | Colormap | None = None,
+    colour_axes: Axes | None = None,
+    empty: str = "white",
+) -> Axes:
+    """Draw the value of every pixel of a camera of hexagons.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        Where to draw.
+    values : array, shape (n_pixels,)
+        NaN where there is no value.
+    channels : ChannelMap
+        Of layout ``hexagons``: where the pixels are.
+    label : str
+        Of the colour bar, with the unit.
+    overlays : sequence of Overlay
+        Pixels that get a colour of their own; later ones lie above earlier ones.
+    limits, scale, colour_map, colour_axes, empty
+        As of `draw_pixels`.
+
+    Returns
+    -------
+    matplotlib Axes
+        `ax`. Values outside the colours are counted above and below the colour bar.
+
+    Raises
+    ------
+    UsageError
+        If there is not one value, or one truth of an overlay, for each channel.
+    """
+    array = np.asarray(values, dtype=np.float64)
+    for name, size in (("values", array.shape), *((f"overlay {o.label!r}", o.where.shape) for o in overlays)):
+        if size != (len(channels),):
+            what = f"{name} of pixels: shape {size}, there are {len(channels)} pixels"
+            raise UsageError(what, where=repr(channels))
+    painted = _paint(array, overlays, limits, scale, colour_map, empty)
+    if not painted.shown.size:
+        if colour_axes is not None:
+            colour_axes.set_axis_off()
+        if not overlays:
+            return no_data(ax, "no pixel has a value")
+    everything = np.ones(array.size, dtype=bool)
+    LAYOUTS["hexagons"](ax, painted.pixels / 255, channels, everything, None, (None, None, False, False))
+    if painted.shown.size:
+        _colour_bar(ax, painted, label, colour_axes)
     return ax
+
+
+def draw_rings(
+    ax: Axes, channels: ChannelMap, where: ArrayLike, *, colour: str = "#d0342c", width: float = 1.3
+) -> None:
+    """Draw a ring inside of some hexagonal pixels, whose colours stay seen."""
+    from matplotlib.collections import PolyCollection
+
+    centre = _centres(channels)
+    chosen = np.asarray(where, dtype=bool)
+    if chosen.any():
+        shapes = list(centre[chosen][:, np.newaxis] + 0.82 * hexagon_corners(centre))
+        style: dict[str, Any] = {"facecolors": "none", "edgecolors": colour, "linewidths": width}
+        ax.add_collection(PolyCollection(shapes, **style), autolim=False)
+
+
+def draw_outline(
+    ax: Axes, channels: ChannelMap, where: ArrayLike, *, colour: str = "#20262c", width: float = 1.2
+) -> None:
+    """Draw a line around a group of hexagonal pixels; groups that do not touch get one each.
+
+    Parameters
+    ----------
+    ax : matplotlib Axes
+        With the pixels.
+    channels : ChannelMap
+        Of layout ``hexagons``.
+    where : array of bool, shape (n_pixels,)
+        Which pixels are in the group.
+    colour, width : str, float
+        Of the line; width in points.
+    """
+    from matplotlib.collections import LineCollection
+    from scipy.spatial import KDTree
+
+    centre = _centres(channels)
+    inside = centre[np.asarray(where, dtype=bool)]
+    if not inside.size:
+        return
+    corners = hexagon_corners(centre)
+    ends = np.stack([corners, np.roll(corners, -1, axis=0)], axis=1)
+    edges = (inside[:, np.newaxis, np.newaxis] + ends).reshape(-1, 2, 2)
+    # the pixel beyond a side stands as far from it as its own; where that is in the group, too, there is no line
+    beyond = (inside[:, np.newaxis] + 2 * ends.mean(axis=1)).reshape(-1, 2)
+    distance, _ = KDTree(inside).query(beyond)
+    outer = edges[distance > 0.2 * float(np.abs(corners).max())]
+    style: dict[str, Any] = {"colors": colour, "linewidths": width, "capstyle": "round", "zorder": 3}
+    ax.add_collection(LineCollection(list(outer), **style), autolim=False)
+
+
+def _centres(channels: ChannelMap) -> Values:
+    return np.stack([channels.column(name).astype(np.float64) for name in ("x", "y")], axis=1)
 
 
 def _checked(values: ArrayLike, overlays: Sequence[Overlay]) -> Values:
@@ -218,11 +366,10 @@ def _show(ax: Axes, pixels: NDArray[np.uint8]) -> None:
         spine.set(visible=True, color=FRAME, linewidth=0.8)
 
 
-def _colour_bar(
-    ax: Axes, shown: Values, norm: Any, colours: Colormap, label: str, log: bool, bar: Axes | None
-) -> None:
+def _colour_bar(ax: Axes, painted: _Painted, label: str, bar: Axes | None) -> None:
     from matplotlib.cm import ScalarMappable
 
+    _, shown, norm, colours, log = painted
     below, above = int((shown < norm.vmin).sum()), int((shown > norm.vmax).sum())
     extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max"}.get((below > 0, above > 0), "both")
     places: dict[str, Any] = {"ax": ax, "pad": 0.02, "fraction": 0.05} if bar is None else {"cax": bar}

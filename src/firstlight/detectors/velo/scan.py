@@ -9,6 +9,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.data.schema import Block, Column, Table, TableSchema
+from firstlight.data.sums import add_by_key
 from firstlight.detectors.velo.channels import COLUMNS, N_PIXELS, ROWS, masked
 from firstlight.detectors.velo.frames import LARGEST
 from firstlight.detectors.velo.options import ScanParameters
@@ -94,9 +95,7 @@ class Scan:
     frames: pl.DataFrame = field(default_factory=lambda: pl.DataFrame(schema=FRAME_TABLE.dtypes))
 
     def __add__(self, other: Scan) -> Scan:
-        counts = dict(self.counts)
-        for threshold, values in other.counts.items():
-            counts[threshold] = counts[threshold] + values if threshold in counts else values
+        counts = add_by_key(self.counts, other.counts)
         return Scan(counts, self.saturated + other.saturated, pl.concat([self.frames, other.frames]))
 
 

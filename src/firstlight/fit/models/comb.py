@@ -12,7 +12,7 @@ import numpy as np
 from firstlight.compiled import kernel
 from firstlight.errors import UsageError
 from firstlight.fit.model import Model, Parameter
-from firstlight.fit.models.starts import in_order, spacing, width_floor
+from firstlight.fit.models.starts import in_order, straighten_teeth, sum_teeth, teeth_widths, width_floor
 from firstlight.fit.prototypes import curve_kernel, start_kernel
 from firstlight.fit.special import normal_tail, tail_between
 
@@ -168,23 +168,6 @@ def _phase(x: FloatArray, root: FloatArray, distance: float) -> tuple[float, flo
 
 
 @kernel
-def _teeth(
-    x: FloatArray, rate: FloatArray, counts: FloatArray, first: float, gain: float, sums: FloatArray
-) -> None:
-    """Fill counts, area and two moments of what lies within half a distance of each peak, shape (4, n)."""
-    sums[:] = 0.0
-    for i in range(x.size):
-        k = math.floor((x[i] - first) / gain + 0.5)
-        if 0 <= k < sums.shape[1]:
-            part = rate[i] * spacing(x, i)
-            offset = x[i] - first - k * gain
-            sums[0, k] += counts[i]
-            sums[1, k] += part
-            sums[2, k] += part * offset
-            sums[3, k] += part * offset * offset
-
-
-@kernel
 def _first_peak(x: FloatArray, counts: FloatArray, place: float, gain: float) -> float:
     """Return the position of the first peak that holds a share of the counts."""
     n_before = math.floor((place - x[0]) / gain + 0.5)
@@ -200,52 +183,6 @@ def _first_peak(x: FloatArray, counts: FloatArray, place: float, gain: float) ->
         if held[k] >= least:
             return float(first + k * gain)
     return float(first)
-
-
-@kernel
-def _straighten(sums: FloatArray, first: float, gain: float) -> tuple[float, float]:
-    """Return baseline and gain from a straight line through the centres of the peaks."""
-    w = wk = wkk = wd = wkd = 0.0
-    for k in range(sums.shape[1]):
-        if sums[1, k] > 0 and sums[0, k] >= 5:
-            weight, offset = sums[0, k] / (1 + k), sums[2, k] / sums[1, k]
-            w += weight
-            wk += weight * k
-            wkk += weight * k * k
-            wd += weight * offset
-            wkd += weight * k * offset
-    spread = wkk - wk * wk / w if w > 0 else 0.0
-    if spread <= 0:
-        return first, gain
-    tilt = min(max((wkd - wk * wd / w) / spread, -0.1 * gain), 0.1 * gain)
-    return float(first + (wd - tilt * wk) / w), float(gain + tilt)
-
-
-@kernel
-def _variances(sums: FloatArray, smallest: float, gain: float, p: FloatArray) -> None:
-    """Fill both widths from a straight line through the variances of the peaks."""
-    w = wk = wkk = wv = wkv = 0.0
-    for k in range(sums.shape[1]):
-        if sums[1, k] <= 0 or sums[0, k] < 5:
-            continue
-        weight = sums[0, k] / (1 + k)
-        offset = sums[2, k] / sums[1, k]
-        variance = sums[3, k] / sums[1, k] - offset * offset
-        w += weight
-        wk += weight * k
-        wkk += weight * k * k
-        wv += weight * variance
-        wkv += weight * k * variance
-    least = smallest * smallest
-    most = (0.29 * gain) ** 2
-    pedestal, per_peak = 0.3 * most, 0.0
-    if w > 0:
-        spread = wkk - wk * wk / w
-        per_peak = (wkv - wk * wv / w) / spread if spread > 0 else 0.0
-        per_peak = min(max(per_peak, 0.0), 0.5 * most)
-        pedestal = (wv - per_peak * wk) / w
-    p[2] = math.sqrt(min(max(pedestal, least), most))
-    p[3] = math.sqrt(max(per_peak, 0.04 * p[2] * p[2]))
 
 
 @start_kernel
@@ -279,11 +216,11 @@ def _start(
     first = _first_peak(x, counts, place, gain)
     sums = np.empty((4, p.size - _SHARED))
     for _ in range(2):
-        _teeth(x, rate, counts, first, gain, sums)
-        first, gain = _straighten(sums, first, gain)
-    _teeth(x, rate, counts, first, gain, sums)
+        sum_teeth(x, rate, counts, first, gain, sums)
+        first, gain = straighten_teeth(sums, first, gain)
+    sum_teeth(x, rate, counts, first, gain, sums)
     p[0], p[1] = first, gain
-    _variances(sums, 0.35 * step, gain, p)
+    p[2], p[3] = teeth_widths(sums, 0.35 * step, gain)
     for k in range(sums.shape[1]):
         p[_SHARED + k] = sums[1, k]
 

@@ -1,4 +1,4 @@
-"""What the start values of several models are made of: order, levels, and where a curve steps down."""
+"""What the start values of several models are made of: order, levels, where a curve steps down, peaks at equal distances."""
 
 # ruff: noqa: ARG001  (kernels have the arguments of their prototype)
 
@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
     FloatArray = NDArray[np.float64]
 
-__all__ = ["falling_edge", "in_order", "spacing", "start_of_constants", "width_floor"]
+__all__ = [
+    "falling_edge", "in_order", "spacing", "start_of_constants", "straighten_teeth", "sum_teeth", "teeth_widths",
+    "width_floor",
+]  # fmt: skip
 
 _BENT = 1.5  # points nearer to the edge than this many widths are bent by it
 _LEAK = 0.03  # rate after the step, of the mean rate
@@ -221,3 +224,74 @@ def falling_edge(
     found[2] = -slope
     found[3] = width
     found[4] = max(floor, 0.0)
+
+
+@kernel
+def sum_teeth(
+    x: FloatArray, rate: FloatArray, counts: FloatArray, first: float, gain: float, sums: FloatArray
+) -> None:
+    """Fill counts, area and two moments of what lies within half a distance of each peak, shape (4, n)."""
+    sums[:] = 0.0
+    for i in range(x.size):
+        k = math.floor((x[i] - first) / gain + 0.5)
+        if 0 <= k < sums.shape[1]:
+            part = rate[i] * spacing(x, i)
+            offset = x[i] - first - k * gain
+            sums[0, k] += counts[i]
+            sums[1, k] += part
+            sums[2, k] += part * offset
+            sums[3, k] += part * offset * offset
+
+
+@kernel
+def straighten_teeth(sums: FloatArray, first: float, gain: float) -> tuple[float, float]:
+    """Return baseline and gain from a straight line through the centres of the peaks."""
+    w = wk = wkk = wd = wkd = 0.0
+    for k in range(sums.shape[1]):
+        if sums[1, k] > 0 and sums[0, k] >= 5:
+            weight, offset = sums[0, k] / (1 + k), sums[2, k] / sums[1, k]
+            w += weight
+            wk += weight * k
+            wkk += weight * k * k
+            wd += weight * offset
+            wkd += weight * k * offset
+    spread = wkk - wk * wk / w if w > 0 else 0.0
+    if spread <= 0:
+        return first, gain
+    tilt = min(max((wkd - wk * wd / w) / spread, -0.1 * gain), 0.1 * gain)
+    return float(first + (wd - tilt * wk) / w), float(gain + tilt)
+
+
+@kernel
+def teeth_widths(sums: FloatArray, smallest: float, gain: float) -> tuple[float, float]:
+    """Return the width of the pedestal and that of each further charge, from a line through the variances of the peaks.
+
+    Parameters
+    ----------
+    sums : ndarray of float64, shape (4, n)
+        From `sum_teeth`; column k is peak k.
+    smallest, gain : float
+        Least width of the pedestal, and distance of the peaks.
+    """
+    w = wk = wkk = wv = wkv = 0.0
+    for k in range(sums.shape[1]):
+        if sums[1, k] <= 0 or sums[0, k] < 5:
+            continue
+        weight = sums[0, k] / (1 + k)
+        offset = sums[2, k] / sums[1, k]
+        variance = sums[3, k] / sums[1, k] - offset * offset
+        w += weight
+        wk += weight * k
+        wkk += weight * k * k
+        wv += weight * variance
+        wkv += weight * k * variance
+    least = smallest * smallest
+    most = (0.29 * gain) ** 2
+    pedestal, per_peak = 0.3 * most, 0.0
+    if w > 0:
+        spread = wkk - wk * wk / w
+        per_peak = (wkv - wk * wv / w) / spread if spread > 0 else 0.0
+        per_peak = min(max(per_peak, 0.0), 0.5 * most)
+        pedestal = (wv - per_peak * wk) / w
+    width = math.sqrt(min(max(pedestal, least), most))
+    return width, math.sqrt(max(per_peak, 0.04 * width * width))
