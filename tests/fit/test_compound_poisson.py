@@ -139,6 +139,19 @@ def test_levels_side_by_side_are_those_by_themselves():
         make_compound_poisson(0)
 
 
+def test_the_density_is_the_limit_of_narrow_bins():
+    p = np.array([3.0, 0.09, 280.2, 5.1, 1.1, 0.5, 0.7])
+    x = np.arange(275, 320, 0.5)
+    value, derivative = np.empty(x.size), np.empty((7, x.size))
+    compound_poisson.curve(x, p, np.array(CONSTANTS), value, derivative)
+    width = 1e-3
+    for place in (4, 12, 30):
+        edges = np.array([250.0, x[place] - width / 2, x[place] + width / 2, 400.0])
+        inside, slopes = spectrum(edges, p)
+        assert value[place] == pytest.approx(inside[1] / width, rel=1e-5)
+        assert derivative[:, place] == pytest.approx(slopes[:, 1] / width, rel=1e-4, abs=1e-7)
+
+
 def samples(rng, size, p):
     """Return independent samples of a waveform with pulses at random times."""
     rate, crosstalk, baseline, gain, noise, smearing, light = p

@@ -29,7 +29,7 @@ def probabilities(n, mu, crosstalk):
     return np.where(n == 0, np.exp(-mu), mu * rest)
 
 
-def formula(edges, p, n_peaks=400):
+def formula(edges, p, n_peaks=1500):
     """Return the probability of bins, shape (n,), by a sum over peaks; complex where a parameter is."""
     mu, crosstalk, baseline, gain, noise, smearing = p
     n = np.arange(n_peaks)
@@ -66,6 +66,7 @@ CASES = {
     "narrow peaks": (2.0, 0.1, 284.3, 5.6, 0.3, 0.2),
     "peaks that overlap": (200.0, 0.1, 190.0, 0.7, 0.9, 0.5),
     "every seventh peak": (150.0, 0.1, 190.0, 0.8, 0.9, 0.6),
+    "crosstalk that hardly ends": (45.0, 0.85, 190.0, 0.3, 1.5, 0.2),
 }
 
 
@@ -89,7 +90,8 @@ def test_derivatives_are_those_of_the_formula(case):
         moved = p.astype(complex)
         moved[k] += 1e-30j
         wanted = formula(EDGES, moved).imag / 1e-30
-        assert np.abs(derivative[k] - wanted).max() < 3e-9 * max(np.abs(wanted).max(), 1e-3), name
+        scale = max(np.abs(wanted).max(), 1e-3)
+        assert np.abs(derivative[k] - wanted).max() < (3e-9 if p[0] < 40 else 3e-8) * scale, name
 
 
 def test_area_multiplies_the_density():
@@ -153,24 +155,22 @@ def test_no_bin_is_without_a_value():
 
 def test_odd_parameters_give_finite_values_in_bounded_time():
     rng = np.random.default_rng(5)
-    for _ in range(300):
+    for _ in range(1000):
         n = rng.choice([1, 2, 5, 30, 100])
         step = 10 ** rng.uniform(-3, 3)
         edges = rng.choice([0.0, 275.0, -1e4]) + step * np.arange(n + 1)
-        sizes = [rng.choice([0.0, step * 10 ** rng.uniform(-3, 3)]) for _ in range(3)]
+        sizes = [rng.choice([0.0, step * 10 ** rng.uniform(low, 4)]) for low in (-12, -3, -3)]
         baseline = edges[0] + (edges[-1] - edges[0]) * rng.choice([0, rng.uniform(-1, 2), 1e6 * rng.normal()])
-        p = [
-            rng.choice([0.0, 10 ** rng.uniform(-6, 5)]),
-            rng.choice([0.0, rng.uniform(0, 0.9)]),
-            baseline,
-            *sizes,
-        ]
+        mu, crosstalk = (
+            rng.choice([0.0, 10 ** rng.uniform(-6, 8)]),
+            rng.choice([0.0, rng.uniform(0, 0.9), 0.9]),
+        )
         begin = time.perf_counter()
-        value, derivative = evaluated(p, edges)
-        assert time.perf_counter() - begin < 1
+        value, derivative = evaluated([mu, crosstalk, baseline, *sizes], edges)
+        assert time.perf_counter() - begin < 2
         assert np.isfinite(derivative).all()
         assert (value > 0).all()
-        assert value.sum() < 1 + 1e-9
+        assert value.sum() < 1 + 1e-5
     assert np.isnan(evaluated([np.nan, 0.1, 284, 5.6, 0.9, 0.4], EDGES)[0]).all()
 
 

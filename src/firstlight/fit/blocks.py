@@ -26,6 +26,7 @@ __all__ = [
 ]  # fmt: skip
 
 _BLOCK = 2048
+_SMALLEST_BLOCK = 128
 _ESTIMATORS = {"poisson": 0, "binomial": 1, "gaussian": 2, "unweighted": 2}
 
 
@@ -196,8 +197,11 @@ def run_blocks(model: Model, data: FitData, start: FloatArray | None, settings: 
     bounds, constants = bounds_of(model, data), np.array(model.constants, dtype=np.float64)
     tables, first_entries, place = _tables(data)
 
+    # some blocks for each thread, so that few channels with slow models are shared, too
+    block = max(min(_BLOCK, -(-size // (4 * settings.threads))), _SMALLEST_BLOCK)
+
     def fit(first: int) -> int:
-        part = slice(first, min(first + _BLOCK, size))
+        part = slice(first, min(first + block, size))
         here = part.stop - part.start
         fit_block(
             curve, scalar, begin, options, settings.tolerance,
@@ -212,7 +216,7 @@ def run_blocks(model: Model, data: FitData, start: FloatArray | None, settings: 
         )  # fmt: skip
         return here
 
-    firsts = range(0, size, _BLOCK)
+    firsts = range(0, size, block)
     if settings.threads == 1 or len(firsts) <= 1:
         for first in firsts:
             _tell(settings, fit(first))

@@ -510,6 +510,10 @@ def fit_block(
             continue
         rate = size_of_counts / total_exposure if size_of_counts > 0 else 1.0
         fill_scales(units, points, n_points, rate, small[5], small[6])
+        # start kernels may look at what is fixed
+        p[:] = math.nan
+        for held in fitted_not:
+            p[held] = row_of(fixed, c)[held]
         give_start(
             start, use_start, row_of(given, c), here, shift[c], edges, n, chosen, used, y, e, constants,
             scratch, p,

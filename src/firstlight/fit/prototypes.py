@@ -29,7 +29,10 @@ SCALAR = types.float64(_number, _vector)
 """``function(x, p)`` returns one value; the engine makes the derivatives by central differences."""
 
 START = types.void(_vector, _vector, _vector, _vector, _vector)
-"""``start(x, counts, exposure, constants, p)`` fills p (n_parameters,) from the data of one channel."""
+"""``start(x, counts, exposure, constants, p)`` fills p (n_parameters,) from the data of one channel.
+
+On entry p has the values of fixed parameters, and NaN for the others.
+"""
 
 
 def _compiler(signature: Any) -> Callable[[Any], Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import inspect
 import io
 import runpy
@@ -301,12 +302,15 @@ class Workbench:
         return list(source.read(span, wanted, self.plan.channels, chunk_events=chunk_events))
 
     def contents(self, path: Path) -> dict[str, Any]:
-        """Return all columns that a file holds, as one array or list each, by table and column."""
+        """Return all columns that a file holds as one list each, by table and column, and a digest of each entry of its blocks."""
         found: dict[str, list[Any]] = {}
-        for chunk in self.chunks(path):
+        source = self.source_of(path)
+        blocks = dict.fromkeys(getattr(source, "blocks", ()), ())
+        for chunk in self.chunks(path, {**blocks, **source.describe(path).tables}):
             for name, part in chunk.parts.items():
                 if isinstance(part, Block):
-                    found.setdefault(name, []).extend(part.values.tolist())
+                    digests = [hashlib.sha256(entry.tobytes()).hexdigest() for entry in part.values]
+                    found.setdefault(name, []).extend(digests)
                     continue
                 for column in part.frame.columns:
                     found.setdefault(f"{name}.{column}", []).extend(part.frame[column].to_list())

@@ -184,7 +184,7 @@ def of_light(context, rng, n_events=2000, dark_inside=True) -> dict:
         "channel": np.repeat(PIXEL, LEVEL.size), "level": np.tile(LEVEL, N_PIXELS), "photo_electrons": light.ravel(),
         "photo_electrons_error": np.tile(error, N_PIXELS), "scale_error": np.tile(0.002 * LIGHT_OF, N_PIXELS),
         "deviance": np.full(light.size, 60.0), "ndf": np.full(light.size, 60), "p_value": rng.random(light.size),
-        "status": ["ok"] * light.size, "mean": np.zeros(light.size), "saturated": np.zeros(light.size),
+        "status": ["ok"] * light.size, "mean": 0.25 + 5.15 / 0.905 * light.ravel(), "saturated": np.zeros(light.size),
     }  # fmt: skip
     rate = TRUTH["rate"] if dark_inside else 0.0
     chosen = {}
@@ -341,3 +341,8 @@ def dead(products, where) -> dict:
         products = changed(products, "levels/light", rows, photo_electrons=0.0)
         products = changed(products, "gain/pixels", where, status="not_constrained")
     return products
+
+
+def silent(products, where) -> dict:
+    """Return the products with some pixels without high voltage: hardly a pulse in the dark."""
+    return changed(products, "pulses/pixels", where, rate=0.02, n_pulses=1)

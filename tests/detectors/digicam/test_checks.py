@@ -22,9 +22,13 @@ from firstlight.detectors.digicam.scene import REMARKS, Scene, outlier_cuts, pix
 from firstlight.detectors.digicam.simulation.truth import Fault
 from firstlight.run.finishing import Products
 
-_spec = importlib.util.spec_from_file_location("digicam_fake_run", Path(__file__).with_name("fake_run.py"))
-fake_run = sys.modules["digicam_fake_run"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_run)
+if "digicam_fake_run" not in sys.modules:
+    _spec = importlib.util.spec_from_file_location(
+        "digicam_fake_run", Path(__file__).with_name("fake_run.py")
+    )
+    sys.modules["digicam_fake_run"] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["digicam_fake_run"])
+fake_run = sys.modules["digicam_fake_run"]
 changed, dead, judged, make_run = fake_run.changed, fake_run.dead, fake_run.judged, fake_run.make_run
 
 PIXEL = np.arange(N_PIXELS)
@@ -247,11 +251,19 @@ def test_noisy_and_silent_pixels_and_few_entries(run):
     noisy = judged(changed(products, "hv_off/pixels", of(97), electronics_noise=4.0), context)
     check = found(noisy, context, "noisy pixels")
     assert (check.verdict, check.details) == ("warn", ("pixel 97: 4.00 LSB",))
-    silent = judged(changed(products, "pulses/pixels", of(486), rate=0.02), context)
+    silent = judged(fake_run.silent(products, of(486)), context)
     check = found(silent, context, "pixels without pulses")
     assert (check.verdict, check.details) == ("warn", ("pixel 486",))
     few = judged(changed(products, "dark/pixels", of(5), status="no_data"), context)
     assert found(few, context, "pixels with few entries").details == ("pixel 5",)
+
+
+def test_few_pulses_do_not_tell_silent_pixels(dark_run):
+    products, context = dark_run
+    few = changed(products, "pulses/pixels", n_pulses=calibration._ENOUGH_PULSES - 1)
+    assert found(judged(few, context), context, "pixels without pulses").verdict == "no-statistics"
+    enough = changed(products, "pulses/pixels", n_pulses=calibration._ENOUGH_PULSES)
+    assert found(judged(enough, context), context, "pixels without pulses").verdict == "ok"
 
 
 def test_outliers_name_the_quantity(flashes):
@@ -265,7 +277,7 @@ def test_outliers_name_the_quantity(flashes):
 def test_more_than_a_hundredth_of_the_pixels_is_bad(dark_run):
     products, context = dark_run
     verdicts = [
-        found(judged(changed(products, "pulses/pixels", n > PIXEL, rate=0.0), context), context, "pixels without pulses").verdict
+        found(judged(fake_run.silent(products, n > PIXEL), context), context, "pixels without pulses").verdict
         for n in (1, 12, 13)
     ]  # fmt: skip
     assert verdicts == ["warn", "warn", "bad"]
@@ -464,6 +476,15 @@ def test_unlit_pixels(flashes, sector):
     # what the light source does not reach is not unlit
     assert found(*sector, "unlit pixels").verdict == "ok"
     assert f"{lit_pixels(sector=1, version=1).sum()} pixels" in found(*sector, "unlit pixels").rule
+
+
+def test_a_pixel_whose_light_was_not_fitted_is_judged_by_its_mean_charge(flashes):
+    products, context = flashes
+    rows = (products["levels/light"].frame["channel"] == TYPICAL).to_numpy()
+    failed = changed(products, "levels/light", rows, photo_electrons=None, status="no_data")
+    assert found(failed, context, "unlit pixels").verdict == "ok"
+    dark = changed(failed, "levels/light", rows, mean=0.25)
+    assert found(dark, context, "unlit pixels").details == (f"pixel {TYPICAL}",)
 
 
 def test_swapped_cables_and_the_wrong_sector(sector):

@@ -50,16 +50,16 @@ def test_groups_of_events_add_up_to_the_histogram_near_the_reference():
     context = context_of(DARK)
     products = counted(samples, context, 13, SampleParameters(block_events=5, blocks=6))
     groups = products["dark_groups"]
-    assert groups.values.shape[0] == 6
+    assert groups.values.shape[1] == 6
     reference = context.channels.column("reference")
     bins = np.asarray(groups.coordinates["bin"])
     for pixel in (1, 640):
         near = products["dark"].values[pixel, reference[pixel] + bins]
-        assert groups.values[:, pixel].sum(axis=0).tolist() == near.tolist()
+        assert groups.values[pixel].sum(axis=0).tolist() == near.tolist()
     # five events in a row are a group: events 0 to 4 and 30 to 34
     first = np.concatenate([samples[:5, 640].ravel(), samples[30:35, 640].ravel()]).astype(int)
     first = first[np.isin(first - reference[640], bins)]
-    assert groups.values[0, 640].sum() == first.size
+    assert groups.values[640, 0].sum() == first.size
 
 
 def test_light_of_a_known_time_is_no_dark_sample():

@@ -157,7 +157,7 @@ def test_samples_come_back_as_products(tmp_path):
     products = histograms.samples_products("hv_off", counts, reference)
     assert np.array_equal(products["samples/hv_off"].counts, cube.counts)
     groups = products["samples/hv_off_groups"]
-    near = groups.values[0].astype(np.int64)
+    near = groups.values[:, 0].astype(np.int64)
     # all but the few far away are in the bins about the reference
     assert near.sum() == cube.total - 12
     bins = np.asarray(groups.coordinates["bin"])

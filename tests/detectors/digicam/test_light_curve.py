@@ -59,6 +59,37 @@ def test_levels_for_some_light_have_the_errors_they_say():
     assert 0.93 < pull.std() < 1.07
 
 
+def test_all_pixels_at_once_are_those_of_scipy_one_by_one():
+    rng = np.random.default_rng(9)
+    light, error, _ = noisy(9, 200)
+    usable = rng.random(light.shape) > 0.3
+    usable[0] = False
+    usable[1, 1:] = False
+    usable[2, 2:] = False
+    curves = fit_light_curves(LEVEL, light, error, usable=usable, minimum_light=0.01)
+    grid = np.linspace(-20, 470, 333)
+    many = curves.light_at(grid)
+    level, _ = curves.level_for(1.5)
+    for pixel in range(200):
+        curve = curves.curve(pixel)
+        if curve is None:
+            assert np.isnan(many[pixel]).all()
+            assert np.isnan(level[pixel])
+            continue
+        np.testing.assert_allclose(many[pixel], np.exp(curve(grid)) - 0.05, rtol=1e-10, atol=1e-12)
+        reached = curve(curve.x[0]) <= np.log(1.55) <= curve(curve.x[-1])
+        assert np.isfinite(level[pixel]) == reached
+        if reached:
+            assert float(curve(level[pixel])) == pytest.approx(np.log(1.55), abs=1e-12)
+
+
+def test_where_the_curve_is_level_the_middle_is_taken():
+    light = np.array([[0.1, 1.0, 2.0, 2.0, 2.0, 8.0]])
+    level, error = fit_light_curves(np.arange(6.0), light, np.full(light.shape, 0.01)).level_for(2.0)
+    assert level[0] == pytest.approx(3.0, abs=1e-6)
+    assert np.isnan(error[0])
+
+
 def test_light_that_is_not_reached_has_no_level():
     light, error, _ = noisy(4, 20)
     level, size = fit_light_curves(LEVEL, light, error).level_for(1e4)

@@ -19,6 +19,7 @@ from firstlight.data.schema import Block
 from firstlight.detectors.digicam.camera import N_PIXELS
 from firstlight.detectors.digicam.light_source import lit_pixels
 from firstlight.detectors.digicam.options import View
+from firstlight.detectors.digicam.overview import camera_numbers, flagged_pixels
 from firstlight.detectors.digicam.scene import QUANTITIES, Scene
 from firstlight.detectors.digicam.views import (
     continuous,
@@ -30,12 +31,15 @@ from firstlight.detectors.digicam.views import (
     tables,
     timing,
 )
-from firstlight.detectors.digicam.views.numbers import camera_numbers, flagged_pixels
 from firstlight.view.style import styled
 
-_spec = importlib.util.spec_from_file_location("digicam_fake_run", Path(__file__).with_name("fake_run.py"))
-fake_run = sys.modules["digicam_fake_run"] = importlib.util.module_from_spec(_spec)
-_spec.loader.exec_module(fake_run)
+if "digicam_fake_run" not in sys.modules:
+    _spec = importlib.util.spec_from_file_location(
+        "digicam_fake_run", Path(__file__).with_name("fake_run.py")
+    )
+    sys.modules["digicam_fake_run"] = importlib.util.module_from_spec(_spec)
+    _spec.loader.exec_module(sys.modules["digicam_fake_run"])
+fake_run = sys.modules["digicam_fake_run"]
 changed, dead, judged, make_run = fake_run.changed, fake_run.dead, fake_run.judged, fake_run.make_run
 
 PIXEL = np.arange(N_PIXELS)
@@ -52,7 +56,7 @@ def run():
     module = context.channels.column("module")
     products = dead(products, (module == 33) | of(31))
     products = changed(products, "hv_off/pixels", of(97), electronics_noise=4.0)
-    products = changed(products, "pulses/pixels", of(486), rate=0.02)
+    products = fake_run.silent(products, of(486))
     return judged(products, context), context
 
 
@@ -117,6 +121,22 @@ def test_figures_tell_the_story_in_order(run):
     assert all(figure.title and len(figure.caption) > 60 for figure in found)
 
 
+def beyond(canvas):
+    """Return what is written beyond the edges of a drawn figure."""
+    written = list(canvas.texts)
+    for ax in canvas.axes:
+        written += [*ax.texts, ax.title, ax.xaxis.label, ax.yaxis.label]
+        written += [] if ax.get_legend() is None else ax.get_legend().get_texts()
+    width, height = canvas.get_size_inches() * canvas.dpi
+    found = []
+    for text in written:
+        if text.get_text() and text.get_visible():
+            box = text.get_window_extent()
+            if box.x0 < -2 or box.y0 < -2 or box.x1 > width + 2 or box.y1 > height + 2:
+                found.append(text.get_text())
+    return found
+
+
 def test_every_figure_is_drawn_and_changes_nothing(run):
     products, context = run
     before = {name: product.frame.clone() for name, product in products.items() if hasattr(product, "frame")}
@@ -125,9 +145,10 @@ def test_every_figure_is_drawn_and_changes_nothing(run):
     }
     with styled():
         for figure in figures(products, context):
-            drawn = picture(figure.draw())
+            canvas = figure.draw()
             # more than a frame on white paper
-            assert (drawn < 200).any(axis=2).mean() > 0.01, figure.name
+            assert (picture(canvas) < 200).any(axis=2).mean() > 0.01, figure.name
+            assert beyond(canvas) == [], figure.name
     assert all(products[name].frame.equals(frame) for name, frame in before.items())
     assert all(products[name].counts.sum() == total for name, total in sums.items())
 
@@ -163,7 +184,9 @@ def test_a_run_of_one_kind_has_the_figures_of_that_kind(kinds, wanted):
     assert {figure.name for figure in found} == wanted
     with styled():
         for figure in found:
-            assert (picture(figure.draw()) < 200).any(axis=2).mean() > 0.01, figure.name
+            canvas = figure.draw()
+            assert (picture(canvas) < 200).any(axis=2).mean() > 0.01, figure.name
+            assert beyond(canvas) == [], figure.name
 
 
 def test_nothing_at_all_gives_no_figure_and_no_table():
@@ -193,6 +216,28 @@ def test_a_camera_without_any_good_pixel_is_drawn():
     with styled():
         for figure in figures(products, context):
             figure.draw()
+
+
+def test_what_was_held_fixed_has_no_map():
+    products, context = make_run(("dark",), seed=6)
+    fixed = judged(changed(products, "dark/pixels", gain_smearing=0.45, gain_smearing_error=None), context)
+    assert "map_gain_smearing" not in {figure.name for figure in figures(fixed, context)}
+    assert "map_gain_smearing" in {figure.name for figure in figures(products, context)}
+
+
+def test_levels_at_which_nothing_moves_are_drawn():
+    """Continuous light that is off: no shift, no rate, no gain from fluctuations."""
+    products, context = make_run(("dark", "dc"), seed=5)
+    block = products["continuous/moments"]
+    still = {
+        **products,
+        "continuous/moments": Block(0 * block.values - 5.0, block.axes, block.unit, "", block.coordinates),
+    }
+    still = {name: product for name, product in still.items() if not name.startswith("dc/")}
+    with styled():
+        canvas = next(figure for figure in figures(still, context) if figure.name == "continuous").draw()
+        picture(canvas)
+    assert "no level has a value" in words(canvas)
 
 
 def test_tables_are_those_with_rows(run):

@@ -6,9 +6,9 @@ The folder, in the order in which data go through it:
 - `camera`, `light_source`, `channels`: where pixels are, what lights them
 - `conditions`: what each file was taken with, and where its signal is
 - `kernels`, `counting`, `flashes`: waveforms to counts
-- `spectra`, `light_fits`, `timing`, `calibration`: counts to constants
+- `spectra`, `light_fits`, `light_curve`, `timing`, `continuous_light`, `calibration`: counts to constants
 - `simulation/`, `simulate`, `pulse`: files with known truth
-- `checks`, `views/`: verdicts and pictures
+- `scene`, `overview`, `checks`, `views/`: the run by pixel, its numbers, verdicts and pictures
 - `commands`, `legacy/`: verbs, options and files of the original scripts
 """
 
@@ -32,6 +32,11 @@ detector = Detector(
     tables=f"{_HERE}.views:tables",
     exports=f"{_HERE}.legacy:exports",
     simulate=f"{_HERE}.simulate:simulate",
+    demo={
+        "n_events": {"hv_off": 60, "dark": 150, "led": 160, "dc": 30},
+        "levels": (0, 200, 280, 350),
+        "dc_levels": (290, 330),
+    },
     commands=f"{_HERE}.commands:commands",
     warm_up=f"{_HERE}.chain:warm_up",
 )

@@ -88,6 +88,7 @@ def _columns() -> tuple[Column, ...]:
 
 
 PIXELS = TableSchema("calibration", _columns(), "one pixel")
+_ENOUGH_PULSES = 20  # of a typical pixel, to tell a silent one from an unlucky one
 _SILENT = 0.2  # of the pulses of a typical pixel
 # with one of these the constants of a pixel are not to be used; the others are remarks
 _FATAL = ("dead", "noisy", "no_pulses", "not_converged", "few_entries", "outlier")
@@ -160,8 +161,12 @@ def calibrate(
     found["flags"] = [",".join(names[row]) for row in words]
     found["flag_bits"] = words @ np.array([_BITS[name] for name in flags])
     found["good"] = ~np.any([flags[name] for name in _FATAL], axis=0) & np.isfinite(found["baseline"])
-    frame = pl.DataFrame(found)
-    return {"pixels": Table.from_frame(PIXELS, frame)}
+    table = Table.from_frame(PIXELS, pl.DataFrame(found))
+    from firstlight.detectors.digicam.overview import camera_numbers, flagged_pixels
+    from firstlight.detectors.digicam.scene import Scene
+
+    scene = Scene({**products, "calibration/pixels": table}, context)
+    return {"pixels": table, "camera": camera_numbers(scene), "flagged": flagged_pixels(scene)}
 
 
 def _seen_height(found: Mapping[str, Any], products: Mapping[str, Any], context: Context) -> FloatArray:
@@ -217,15 +222,16 @@ def _flags(
         silent = none
         if "pulses/pixels" in products:
             # pulses are counted without a fit, which finds some rate in any noise
-            pulses = products["pulses/pixels"].frame["rate"].cast(pl.Float64).to_numpy()
-            silent = pulses < _SILENT * np.nanmedian(pulses[~dead])
+            pulses = products["pulses/pixels"].frame["n_pulses"].cast(pl.Float64).to_numpy()
+            usual = float(np.median(pulses[~dead])) if (~dead).any() else 0.0
+            silent = (pulses < _SILENT * usual) & (usual >= _ENOUGH_PULSES)
         unlit = ~context.channels.column("lit").astype(bool)
         if "levels/light" in products:
             unlit |= ~(found["brightest"] > 0.1 * np.nanmedian(found["brightest"][~unlit]))
     far = np.zeros(N_PIXELS, dtype=bool)
     for name in ("gain", "crosstalk", "electronics_noise", "dark_rate"):
-        far |= outliers(found[name], parameters.outlier)
-    far &= ~dead & ~silent
+        # who is dark has a spectrum of dark counts, which tells little: it must not widen the cuts of the others
+        far |= outliers(np.where(dead | silent | unlit, np.nan, found[name]), parameters.outlier)
     # (a spectrum of a pixel without pulses tells neither gain nor crosstalk)
     open_ = any_status("not_constrained", "max_iter", "failed") & ~dead & ~silent & ~unlit
     with np.errstate(invalid="ignore"):

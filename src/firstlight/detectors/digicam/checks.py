@@ -43,6 +43,7 @@ _MISSING = (1e-3, 0.05)  # of the event numbers
 _UNEVEN = 0.5  # of the median number of events of a level
 _TRIGGERED = 1e-3
 _MANY = 0.01  # of the pixels
+_PULSES = 20  # of a typical pixel
 _SMALL_P = 0.01
 FITS = {
     "hv_off/pixels": ("HV off", 0.05),
@@ -264,14 +265,25 @@ def _pixels(scene: Scene) -> Iterator[Check]:
             scene, "noisy pixels", scene.flags["noisy"], text, lambda pixel: f"{noise[pixel]:.2f} LSB"
         )
     if scene.has("pulses/pixels"):
-        text = "have no pulses in the dark: is their high voltage on?"
-        yield _flagged(scene, "pixels without pulses", scene.flags["no_pulses"], text)
+        yield _silent(scene)
     yield _flagged(
         scene, "pixels with few entries", scene.flags["few_entries"], "have too few entries for a fit"
     )
     limit = scene.parameters("calibration", CalibrationParameters).outlier
     text = f"are more than {limit:g} robust standard deviations from the median in gain, crosstalk, noise or dark rate"
     yield _flagged(scene, "outliers", scene.flags["outlier"], text, lambda pixel: _outlying(scene, pixel))
+
+
+def _silent(scene: Scene) -> Check:
+    pulses = scene.column("pulses/pixels", "n_pulses")[~scene.flags["dead"]]
+    usual = float(np.median(pulses)) if pulses.size else 0.0
+    if usual < _PULSES:
+        rule = (
+            f"the median pixel has {usual:.0f} pulses in the dark, {_PULSES} are needed to tell silent ones"
+        )
+        return Check("pixels without pulses", "no-statistics", usual, _PULSES, rule)
+    text = "have no pulses in the dark: is their high voltage on?"
+    return _flagged(scene, "pixels without pulses", scene.flags["no_pulses"], text)
 
 
 def _sector(scene: Scene, module: int) -> int:

@@ -77,12 +77,23 @@ def _dark_counts(scene: Scene) -> Iterator[Check]:
     yield Check("dark counts in the light", verdict, bias, _BIAS, rule)
 
 
+def _brightest(scene: Scene) -> FloatArray:
+    """Return the light of the highest level, shape (1296,) [p.e.]; from the mean charge for pixels whose fits failed."""
+    light = scene.light[:, -1]
+    mean = scene.of_levels("mean")
+    rise = mean[:, -1] - mean[:, 0]
+    known = np.isfinite(light) & (light > 0) & (rise > 0)
+    if not known.any():
+        return light
+    return np.where(np.isfinite(light), light, rise * float(np.median(light[known] / rise[known])))
+
+
 def _source(scene: Scene) -> Iterator[Check]:
     """Compare which pixels see light with which ones the light source stands before."""
     if not scene.levels.size:
         return
     module = scene.context.channels.column("module")
-    brightest, lit = scene.light[:, -1], scene.lit
+    brightest, lit = _brightest(scene), scene.lit
     explained = scene.flags["dead"] | scene.flags["no_pulses"]
     known = brightest[np.isfinite(brightest) & ~explained]
     # the brightest tenth sees light, wherever the light source stands
@@ -93,7 +104,7 @@ def _source(scene: Scene) -> Iterator[Check]:
         return
     middle = float(np.median(seen))
     light = np.nan_to_num(brightest) > _SEEN * middle
-    unlit = lit & ~light & ~explained
+    unlit = lit & ~light & np.isfinite(brightest) & ~explained
     number = int(unlit.sum())
     verdict: Verdict = "bad" if number > _MANY * N_PIXELS else "warn" if number else "ok"
     rule = (
@@ -144,13 +155,14 @@ def _continuous(scene: Scene) -> Iterator[Check]:
     if not enough.size:
         return
     brightest = int(enough[-1])
-    value = float(np.median(left[known[:, brightest], brightest])) - 1
+    chosen = known[:, brightest]
+    value = float(np.median(left[chosen, brightest])) - 1
     verdict: Verdict = "warn" if abs(value) > _LOAD else "ok"
-    factor = float(np.nanmedian(scene.of_continuous_levels("gain_factor")[known[:, brightest], brightest]))
-    rule = (
-        f"at {levels[brightest]:g} DAC fluctuations tell a gain {abs(value):.1%} {'above' if value >= 0 else 'below'} what resistance and capacitance of the "
-        f"bias circuit leave of it ({factor:.1%})"
-    )
+    told = float(np.median(scene.relative_gain[chosen, brightest]))
+    factor = float(np.median(scene.of_continuous_levels("gain_factor")[chosen, brightest]))
+    rule = f"at {levels[brightest]:g} DAC fluctuations tell {told:.1%} of the gain, resistance and capacitance of the bias circuit leave {factor:.1%}"
+    if verdict == "warn":
+        rule += ": dc.resistance and dc.capacitance are not those of this camera, rates of continuous light are wrong by as much"
     yield Check("gain under continuous light", verdict, value, _LOAD, rule)
 
 

@@ -38,7 +38,7 @@ def _settings(options: dict[str, Any]) -> Settings:
 @click.option("--no-plots", is_flag=True, help="No figures and no report.")
 @progress_options
 def merge(inputs: tuple[Path, ...], output: Path, **options: Any) -> None:
-    r"""Add up run directories, histogram files of the original's layout (.npz), or cubes of runs (.h5).
+    """Add up run directories, histogram files of the original's layout (.npz), or cubes of runs (.h5).
 
     INPUTS are of one kind. Of runs all that was counted is added, and all fits are made again; histograms of another
     camera, or with other bins, are refused.
@@ -48,7 +48,7 @@ def merge(inputs: tuple[Path, ...], output: Path, **options: Any) -> None:
       firstlight digicam merge night1 night2 -o both
       firstlight digicam merge a/adc_hv_on.npz b/adc_hv_on.npz -o adc_hv_on.npz
       firstlight digicam merge a/products/samples/dark.h5 b/products/samples/dark.h5 -o dark.h5
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.legacy.merging import kind_of_input, merge_cubes, merge_npz
 
     kinds = [kind_of_input(path) for path in inputs]
@@ -112,7 +112,7 @@ def display(
     output: Path | None,
     **options: Any,
 ) -> None:
-    r"""Pictures of runs, histogram files or fit files, of chosen pixels and levels.
+    """Pictures of runs, histogram files or fit files, of chosen pixels and levels.
 
     Figures and report of a run are drawn again; of a file (.npz, of ours or of the original tool) pictures are written
     into the directory figures.
@@ -121,7 +121,7 @@ def display(
     Examples:
       firstlight digicam display run --pixels 10,700 --level 300
       firstlight digicam display adc_hv_on.npz adc_hv_on_fit.npz --pixels 10,700
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.legacy.pictures import Choice, figures_of_file, save
     from firstlight.run.finished import derive_again
     from firstlight.run.store import open_run
@@ -221,14 +221,14 @@ _KIND = {"hv-off": "hv_off", "dark": "dark", "led": "led", "dc": "dc"}
 )
 @click.option("--quiet", "-q", is_flag=True, help="Do not name the files.")
 def simulate(output: Path, seed: int, settings: tuple[str, ...], quiet: bool, **options: Any) -> None:
-    r"""Write raw files with known truth: truth.parquet and truth.json stand beside them.
+    """Write raw files with known truth: truth.parquet and truth.json stand beside them.
 
     \b
     Examples:
       firstlight digicam simulate -o raw --events 500
       firstlight digicam simulate -o raw --layout scan --levels 0,600,10 --led-events 1000 --files 3
       firstlight digicam simulate -o raw --kinds dark --dark-events 5000 --faults none --set jitter=0.2
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     import inspect
 
     from firstlight.cli.common import values_from

@@ -148,6 +148,11 @@ def finish_script(
             for folder in folders:
                 number = sum(path.parent == folder for path in pictures)
                 click.echo(f"  {number} picture{'s' * (number != 1)} in {folder}")
+    from firstlight.detectors.digicam.legacy.scripts import run_folder
+
+    run = run_folder(script.histogram_path)
+    if not (quiet or script.acts) and (run / "run.json").is_file():
+        click.echo(f"  all that is known of the run: firstlight report {run}")
     script.end()
 
 
@@ -184,7 +189,7 @@ def _drawing(
     def draw() -> list[Path]:
         from firstlight.detectors.digicam.legacy.pictures import draw_files
 
-        return draw_files(script, kind, options["quiet"], **more)
+        return draw_files(script, kind, **more)
 
     return None if options["no_plots"] else draw
 
@@ -206,18 +211,18 @@ def _script(name: str) -> Callable[[Any], click.Command]:
 @_sector_option
 @_file_options("adc_hv_off.npz", "adc_hv_off_fit.npz")
 def analyse_hvoff(cts_sector: int | None, **options: Any) -> None:
-    r"""Histogram of all samples without high voltage, and its fit: baseline and electronics noise.
+    """Histogram of all samples without high voltage, and its fit: baseline and electronics noise.
 
     With neither -c nor -p the saved files are displayed. DIRECTORY is that of the saved files, or with -c that of the raw
     files.
 
     \b
     Examples:
-      firstlight digicam analyse_hvoff -c -p -d /my/data/dir --file_basename run_%s.fits.fz -f 0,1,2 \
+      firstlight digicam analyse_hvoff -c -p -d /my/data/dir --file_basename run_%s.fits.fz -f 0,1,2 \\
           --output_directory /my/output/dir
       firstlight digicam analyse_hvoff -p /my/output/dir
       firstlight digicam analyse_hvoff /my/output/dir
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.legacy.scripts import Script, analyse_samples
 
     configuration = {} if cts_sector is None else {"cts_sector": cts_sector}
@@ -235,7 +240,7 @@ def analyse_hvoff(cts_sector: int | None, **options: Any) -> None:
 @_fit_option
 @_file_options("adc_hv_on.npz", "adc_hv_on_fit.npz")
 def analyse_dark(**options: Any) -> None:
-    r"""Histogram of all samples in the dark, and its fit: rate, crosstalk, gain, baseline and noise.
+    """Histogram of all samples in the dark, and its fit: rate, crosstalk, gain, baseline and noise.
 
     The fit is the one that the original never got: pulses at random times, sampled every 4 ns (compound Poisson process).
 
@@ -243,7 +248,7 @@ def analyse_dark(**options: Any) -> None:
     Examples:
       firstlight digicam analyse_dark -c -p -d raw -f 117,118,119 --output_directory results
       firstlight digicam analyse_dark -p results
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.legacy.scripts import Script, analyse_samples
 
     script = Script(**_fields(options, {}))
@@ -261,7 +266,7 @@ def analyse_dark(**options: Any) -> None:
 @click.option("--input_fit_filename", default="adc_hv_off_fit.npz", show_default=True, help="Fit file of analyse_hvoff, in the output directory.")  # fmt: skip
 @_file_options("spe_hv_on.npz", "spe_hv_on_fit.npz")
 def analyse_dark_spe(input_fit_filename: str, **options: Any) -> None:
-    r"""Heights of pulses found in the dark, and their fit: gain and crosstalk.
+    """Heights of pulses found in the dark, and their fit: gain and crosstalk.
 
     Needs the fit of analyse_hvoff.
 
@@ -269,7 +274,7 @@ def analyse_dark_spe(input_fit_filename: str, **options: Any) -> None:
     Examples:
       firstlight digicam analyse_dark_spe -c -p -d raw --output_directory results
       firstlight digicam analyse_dark_spe -p results --input_fit_filename adc_hv_off_fit.npz
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.legacy.scripts import Script, analyse_pulses
 
     script = Script(**_fields(options, {}))
@@ -336,14 +341,14 @@ def analyse_ac_dac_scan(
     cts_sector: int | None,
     **options: Any,
 ) -> None:  # fmt: skip
-    r"""Light of flashes at every level of a scan, gain from all of them, light of each, light against level.
+    """Light of flashes at every level of a scan, gain from all of them, light of each, light against level.
 
     \b
     Examples:
       firstlight digicam analyse_ac_dac_scan -c -t -k -d raw -f 124,125 -l 0,600,10 -e 5000 --output_directory results
       firstlight digicam analyse_ac_dac_scan -g -p -a results
       firstlight digicam analyse_ac_dac_scan results
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.legacy.file_names import DEFAULT_LEVELS, parse_levels
     from firstlight.detectors.digicam.legacy.scripts_scan import Scan, analyse_scan
 

@@ -55,7 +55,7 @@ _STEPS = {"dc": ("hv_off", "dark", "dc"), "timing": ("timing",), "template": ("t
 def steer(
     file: Path | None, config: Path | None, beneath: Path | None, save_to_csv: bool, jobs: int, quiet: bool, **given: Any
 ) -> None:  # fmt: skip
-    r"""Do the analysis that a YAML or TOML file describes, with the keys of the original's script_analysis.py.
+    """Do the analysis that a YAML or TOML file describes, with the keys of the original's script_analysis.py.
 
     An unknown key is refused. A key that changes nothing here is told with the reason.
 
@@ -69,7 +69,7 @@ def steer(
       file_list: [109, 110, 111]
       output_directory: results
       histo_filename: hv_off.npz
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.steering import read_steering
 
     path = file or config
@@ -86,7 +86,7 @@ def steer(
     script, do = _script(steering, parameters, jobs, quiet, path)
     from firstlight.detectors.digicam.commands_original import finish_script
 
-    draw = _drawing(steering, script, quiet) if steering.display_results or not script.acts else None
+    draw = _drawing(steering, script) if steering.display_results or not script.acts else None
     finish_script(script, do, draw, quiet=quiet)
     if save_to_csv:
         _to_csv(script, steering, say)
@@ -182,13 +182,13 @@ def _of_scan(steering: Steering, histogram: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _drawing(steering: Steering, script: Script, quiet: bool) -> Callable[[], list[Path]]:
+def _drawing(steering: Steering, script: Script) -> Callable[[], list[Path]]:
     def draw() -> list[Path]:
         from firstlight.detectors.digicam.legacy.pictures import Choice, draw_files
 
         kind = steering.job if steering.job in ("hv_off", "dark", "spe") else "scan"
         input_fit = _fit_name(steering.hv_off_histo_filename or "adc_hv_off.npz") if kind == "spe" else ""
-        return draw_files(script, kind, quiet, Choice(steering.pixel_list), input_fit=input_fit)
+        return draw_files(script, kind, Choice(steering.pixel_list), input_fit=input_fit)
 
     return draw
 

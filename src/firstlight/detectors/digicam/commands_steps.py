@@ -13,6 +13,8 @@ from firstlight.errors import UsageError
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    import polars as pl
+
     from firstlight.run.store import Run
 
 __all__ = ["STEPS", "make_steps", "medians_of", "step_verb", "whole_numbers"]
@@ -45,12 +47,16 @@ def step_verb(name: str, output: str) -> Callable[[Any], click.Command]:
     """Make a verb that is given raw files, folders, or one run directory."""
 
     def make(function: Any) -> click.Command:
+        n_own = len(getattr(function, "__click_params__", ()))
         command = run_options(output)(function)
         command = click.option("--pattern", help="In folders only files of this name, with wildcards.")(
             command
         )
         command = click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))(command)
-        return click.command(name)(command)
+        made = click.command(name)(command)
+        # what is special about a verb stands before what all have
+        made.params = [*made.params[:2], *made.params[-n_own:], *made.params[2:-n_own]]
+        return made
 
     return make
 
@@ -188,7 +194,7 @@ def gain(
     paths: tuple[Path, ...], pattern: str | None, levels: int | None, dark_rate: str | None, lowest: float | None,
     highest: float | None, **options: Any,
 ) -> None:  # fmt: skip
-    r"""Gain, crosstalk, baseline and noise of each pixel from flashes of several levels together.
+    """Gain, crosstalk, baseline and noise of each pixel from flashes of several levels together.
 
     PATHS are raw files or folders, or one run directory. Dark files among them give the rate of dark counts, which are
     then inside of the fit.
@@ -197,7 +203,7 @@ def gain(
     Examples:
       firstlight digicam gain hv_off.fits.fz dark.fits.fz led_*.fits.fz -o run
       firstlight digicam gain run --levels 8 --dark-rate fit
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     given = {
         "gain__levels": levels,
         "gain__dark_rate": dark_rate,
@@ -222,13 +228,13 @@ def gain(
     help="Levels with lower mean pulses are left out [LSB].",
 )
 def timing(paths: tuple[Path, ...], pattern: str | None, lowest: float | None, **options: Any) -> None:
-    r"""When the light of a flash arrives in each pixel.
+    """When the light of a flash arrives in each pixel.
 
     \b
     Examples:
       firstlight digicam timing led_300.fits.fz led_350.fits.fz -o run
       firstlight digicam timing run
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     run = make_steps(paths, pattern, options, ("timing",), {"timing__lowest": lowest})
     _say(options, medians_of(run, "timing/pixels", {"time": "ns", "time_error": "ns", "height": "LSB"}))
 
@@ -238,7 +244,7 @@ def timing(paths: tuple[Path, ...], pattern: str | None, lowest: float | None, *
     "--shape",
     "target",
     type=click.Path(path_type=Path),
-    help="Where the shape is written as text; template.txt of the run directory, or beside the FITS file, by default.",
+    help="Where the shape is written as text; template.txt of the run directory, or NAME.txt here for NAME.fits, by default.",
 )
 @click.option("--step", "width", type=click.FloatRange(0, min_open=True), help="Width of a bin in time [ns].")
 @click.option(
@@ -251,7 +257,7 @@ def template(
     paths: tuple[Path, ...], pattern: str | None, target: Path | None, width: float | None, pixels: tuple[int, ...],
     **options: Any,
 ) -> None:  # fmt: skip
-    r"""Find the shape of a pulse, from flashes that arrive at different times in different pixels.
+    """Find the shape of a pulse, from flashes that arrive at different times in different pixels.
 
     PATHS are raw files or folders, one run directory, or one FITS file with histograms of time and height for each pixel. The
     shape is written as text (time in ns, amplitude, spread), as --set dark.template=FILE reads it.
@@ -260,13 +266,13 @@ def template(
     Examples:
       firstlight digicam template led_*.fits.fz -o run
       firstlight digicam template template_scan_dac_250.fits.gz --shape pulse.txt
-    """
+    """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.digicam.timing import write_shape
     from firstlight.files import atomic
 
     if len(paths) == 1 and paths[0].name.endswith((".fits", ".fits.gz")):
         table, lines = _of_histograms(paths[0], pixels)
-        default = paths[0].with_name(f"{paths[0].name.split('.fits')[0]}.txt")
+        default = Path(f"{paths[0].name.split('.fits')[0]}.txt")
     else:
         if pixels:
             what = "pixels can be chosen of a FITS file with histograms only"
@@ -292,4 +298,146 @@ def _of_histograms(path: Path, pixels: tuple[int, ...]) -> tuple[Any, list[str]]
     return found.shape(pixels or None), lines
 
 
-STEPS = (gain, timing, template)
+_PER = click.Choice(["pixel", "patch"])
+
+
+@step_verb("led", "firstlight-digicam")
+@click.option(
+    "--inverse",
+    metavar="LIGHT",
+    type=click.FloatRange(0, min_open=True),
+    help="Print the level [DAC] that gives so many photo-electrons.",
+)
+@click.option(
+    "--per",
+    type=_PER,
+    default="pixel",
+    show_default=True,
+    help="Levels for each pixel, or for patches of three, whose LEDs have one DAC: mean light of the patch.",
+)
+@click.option(
+    "--table",
+    "target",
+    type=click.Path(path_type=Path),
+    help="Write these levels to a CSV file, rather than print them.",
+)
+@click.option(
+    "--minimum-light", type=click.FloatRange(0, min_open=True), help="Below, a pixel is not lit [p.e.]."
+)
+@click.option("--polynomial", type=click.IntRange(1, 6), help="Degree of the polynomial beside the curve.")
+def led(
+    paths: tuple[Path, ...], pattern: str | None, inverse: float | None, per: str, target: Path | None,
+    minimum_light: float | None, polynomial: int | None, **options: Any,
+) -> None:  # fmt: skip
+    """Light against level of the light source: a monotone curve for each pixel, and its inverse.
+
+    PATHS are raw files or folders of a scan, or one run directory.
+
+    \b
+    Examples:
+      firstlight digicam led hv_off.fits.fz dark.fits.fz led_*.fits.fz -o run
+      firstlight digicam led run --inverse 5 --per patch --table dac.csv
+    """  # noqa: D301  (\b keeps lines as they are)
+    given = {"led__minimum_light": minimum_light, "led__polynomial": polynomial}
+    steps = ("hv_off", "dark", "timing", "gain", "levels", "calibration", "led")
+    run = make_steps(paths, pattern, options, steps, given)
+    if inverse is None:
+        _say(
+            options,
+            medians_of(
+                run, "led/curves", {"level_1": "DAC", "level_5": "DAC", "level_50": "DAC", "highest": "p.e."}
+            ),
+        )
+        return
+    _levels(_wanted_levels(run, inverse, per), per, target, options)
+
+
+def _wanted_levels(run: Run, light: float, per: str) -> pl.DataFrame:
+    """Return the level that gives some light in each pixel or patch."""
+    import numpy as np
+    import polars as pl
+
+    from firstlight.detectors.digicam.light_curve import curves_of, fit_light_curves
+
+    minimum = float(run.record["configuration"]["led"]["minimum_light"])
+    curves = curves_of(run["levels/light"].value, minimum)  # type: ignore[arg-type]
+    if per == "patch":
+        from firstlight.detectors.digicam.camera import patch_pixels
+
+        members = patch_pixels()
+        # (a patch of which a pixel has no point at a level has none)
+        error = np.sqrt((curves.error[members] ** 2).sum(axis=1)) / members.shape[1]
+        curves = fit_light_curves(
+            curves.level, curves.light[members].mean(axis=1), error, minimum_light=minimum
+        )
+    level, error = curves.level_for(light)
+    return pl.DataFrame({per: np.arange(level.size), "level": level, "error": error}).fill_nan(None)
+
+
+def _levels(table: pl.DataFrame, per: str, target: Path | None, options: Mapping[str, Any]) -> None:
+    """Print levels, or write them to a file."""
+    from firstlight.files import write_text
+
+    known = table["level"].drop_nulls()
+    if target is not None:
+        write_text(target, table.write_csv(float_precision=3))
+        _say(options, [f"  wrote {target}: levels of {len(known)} of {len(table)} {_PLURAL[per]}"])
+        return
+    click.echo(table.write_csv(float_precision=3), nl=False)
+
+
+_PLURAL = {"pixel": "pixels", "patch": "patches"}
+
+
+@step_verb("dc", "firstlight-digicam")
+@click.option(
+    "--rate",
+    metavar="MHZ",
+    type=click.FloatRange(0, min_open=True),
+    help="Print the level [DAC] that gives such a rate of photo-electrons.",
+)
+@click.option(
+    "--table",
+    "target",
+    type=click.Path(path_type=Path),
+    help="Write these levels to a CSV file, rather than print them.",
+)
+@click.option("--resistance", type=click.FloatRange(0), help="Of the bias circuit [Ohm].")
+@click.option("--capacitance", type=click.FloatRange(0), help="Of a cell [fF].")
+def dc(
+    paths: tuple[Path, ...], pattern: str | None, rate: float | None, target: Path | None, resistance: float | None,
+    capacitance: float | None, **options: Any,
+) -> None:  # fmt: skip
+    """Rate of photo-electrons under continuous light (night sky) against the level of its source.
+
+    PATHS are raw files or folders of a scan, with flashes or dark events for the gain, or one run directory. An exponential
+    is fitted for each pixel.
+
+    \b
+    Examples:
+      firstlight digicam dc hv_off.fits.fz dark.fits.fz dc_*.fits.fz -o run
+      firstlight digicam dc run --rate 125 --table dac.csv
+    """  # noqa: D301  (\b keeps lines as they are)
+    given = {"dc__resistance": resistance, "dc__capacitance": capacitance}
+    steps = ("hv_off", "dark", "timing", "gain", "calibration", "dc")
+    run = make_steps(paths, pattern, options, steps, given)
+    if rate is None:
+        _say(
+            options,
+            medians_of(run, "dc/pixels", {"rate_at_zero": "MHz", "slope": "1/DAC", "level_100": "DAC"}),
+        )
+        return
+    import polars as pl
+
+    from firstlight.detectors.digicam.continuous_light import level_for_rate
+
+    frame = run["dc/pixels"].to_polars()
+    level = level_for_rate(
+        rate, *(frame[name].cast(pl.Float64).to_numpy() for name in ("rate_at_zero", "slope"))
+    )
+    _levels(
+        pl.DataFrame({"pixel": frame["channel"], "level": level}).fill_nan(None), "pixel", target, options
+    )
+
+
+STEPS = (gain, led, dc, timing, template)

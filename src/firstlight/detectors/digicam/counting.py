@@ -206,7 +206,7 @@ def finish_samples(total: Samples, _: SampleParameters, context: Context) -> dic
     """Return for each kind of run the histograms, the counts of groups of events, and the residuals.
 
     ``KIND`` (pixel, ADC; a sample at 4095 is the overflow: it may have been any higher value), ``KIND_groups``
-    (group, pixel, value about the reference) and ``KIND_residual``.
+    (pixel, group, value about the reference) and ``KIND_residual``.
     """
     low = context.channels.column("reference").astype(np.int64) - LOWEST
     products: dict[str, Product] = {}
@@ -214,9 +214,9 @@ def finish_samples(total: Samples, _: SampleParameters, context: Context) -> dic
         groups = sorted(group for own, group in total.near if own == kind)
         if not groups:
             continue
-        stack = np.stack([total.near[kind, group] for group in groups])
+        stack = np.stack([total.near[kind, group] for group in groups], axis=1)
         table = np.zeros((N_PIXELS, ADC_VALUES + 1), dtype=np.int64)
-        near = stack.sum(axis=0, dtype=np.int64)
+        near = stack.sum(axis=1, dtype=np.int64)
         for pixel in range(N_PIXELS):
             begin, end = max(low[pixel], 0), min(low[pixel] + WINDOW, ADC_VALUES)
             table[pixel, begin + 1 : end + 1] = near[pixel, begin - low[pixel] : end - low[pixel]]
@@ -227,7 +227,7 @@ def finish_samples(total: Samples, _: SampleParameters, context: Context) -> dic
             # what no group of events shows anything of need not be kept
             first, last = _filled(near)
             products[f"{kind}_groups"] = Block(
-                stack[:, :, first:last], ("group", "channel", "bin"), "", "samples by group of events",
+                stack[:, :, first:last], ("channel", "group", "bin"), "", "samples by group of events",
                 {"group": groups, "bin": (np.arange(first, last) - LOWEST).tolist()},
             )  # fmt: skip
         residual = total.residuals[kind]

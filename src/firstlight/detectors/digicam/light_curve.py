@@ -95,14 +95,17 @@ class LightCurves:
             self._made[pixel] = None if few else PchipInterpolator(self.level[own], y, extrapolate=False)
         return self._made[pixel]
 
+    @cached_property
+    def _pieces(self) -> _Pieces:
+        return _Pieces.through(self.level, np.log(self.light + _SHIFT))
+
     def light_at(self, level: ArrayLike) -> FloatArray:
         """Return the light at some levels, shape (n_pixels, n) [p.e.]; NaN outside of the levels of a curve."""
         wanted = np.atleast_1d(np.asarray(level, dtype=np.float64))
-        found = np.full((self.light.shape[0], wanted.size), np.nan)
-        for pixel in range(found.shape[0]):
-            curve = self.curve(pixel)
-            if curve is not None:
-                found[pixel] = np.exp(curve(wanted)) - _SHIFT
+        found = np.empty((self.light.shape[0], wanted.size))
+        for part in np.array_split(np.arange(wanted.size), max(wanted.size // 64, 1)):
+            many = np.broadcast_to(wanted[part], (found.shape[0], part.size))
+            found[:, part] = np.exp(self._pieces.at(many)[0]) - _SHIFT
         return found
 
     def level_for(self, light: float) -> tuple[FloatArray, FloatArray]:
@@ -119,33 +122,93 @@ class LightCurves:
             DAC; NaN where a curve does not reach that light. Where the curve is level it is the middle of that stretch. The
             error is that of the light of the nearest points over the slope.
         """
-        level = np.full(self.light.shape[0], np.nan)
+        pieces, target = self._pieces, np.log(light + _SHIFT)
+        level = 0.5 * (pieces.crossing(target) + pieces.crossing(target, last=True))
+        slope = pieces.at(level[:, None])[1][:, 0] * (light + _SHIFT)
         error = np.full_like(level, np.nan)
-        target = np.log(light + _SHIFT)
-        for pixel in range(level.size):
-            curve = self.curve(pixel)
-            if curve is None:
-                continue
-            ends = curve.x[[0, -1]]
-            if not curve(ends[0]) <= target <= curve(ends[1]):
-                continue
-            level[pixel] = 0.5 * (_crossing(curve, target, ends) + _crossing(curve, target, ends, last=True))
-            slope = float(curve(level[pixel], 1)) * (light + _SHIFT)
+        for pixel in np.flatnonzero(slope > 0):
             own = self.used[pixel]
-            size = np.interp(level[pixel], self.level[own], self.error[pixel, own])
-            error[pixel] = size / slope if slope > 0 else np.nan
+            error[pixel] = np.interp(level[pixel], self.level[own], self.error[pixel, own]) / slope[pixel]
         return level, error
 
 
-def _crossing(curve: PchipInterpolator, target: float, ends: FloatArray, *, last: bool = False) -> float:
-    """Return where a monotone curve reaches a value, first or last, by bisection to the last digit."""
-    low, high = float(ends[0]), float(ends[1])
-    while True:
-        middle = 0.5 * (low + high)
-        if middle <= low or middle >= high:
-            return middle
-        below = curve(middle) <= target if last else curve(middle) < target
-        low, high = (middle, high) if below else (low, middle)
+@dataclass(frozen=True, eq=False)
+class _Pieces:
+    """Monotone cubic pieces of all pixels, those of scipy's PchipInterpolator, evaluated at once.
+
+    Points that are used stand first; the last one is repeated. Arrays have the shape (n_pixels, n_points).
+    """
+
+    x: FloatArray
+    y: FloatArray
+    slope: FloatArray
+    number: NDArray[np.int64]
+
+    @classmethod
+    def through(cls, level: FloatArray, value: FloatArray) -> _Pieces:
+        """Return the pieces through some points, shape (n_pixels, n_levels), NaN where there is none."""
+        used = np.isfinite(value)
+        number = used.sum(axis=1)
+        first = np.argsort(~used, axis=1, kind="stable")
+        place = np.minimum(np.arange(level.size), np.maximum(number - 1, 0)[:, None])
+        order = np.take_along_axis(first, place, axis=1)
+        x, y = level[order], np.take_along_axis(value, order, axis=1)
+        slope = np.full_like(y, np.nan)
+        for n in np.unique(number[number > 1]):
+            rows = number == n
+            slope[rows, :n] = _slopes(x[rows, :n], y[rows, :n])
+        return cls(x, y, slope, number)
+
+    def at(self, level: FloatArray) -> tuple[FloatArray, FloatArray]:
+        """Return values and slopes at levels, shape (n_pixels, n); NaN outside of the points."""
+        rows = np.arange(self.x.shape[0])[:, None]
+        last = np.maximum(self.number - 2, 0)[:, None]
+        index = np.clip((self.x[:, :, None] <= level[:, None, :]).sum(axis=1) - 1, 0, last)
+        following = np.minimum(index + 1, self.x.shape[1] - 1)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            x, y, d = self.x[rows, index], self.y[rows, index], self.slope[rows, index]
+            h = self.x[rows, following] - x
+            rise, after = (self.y[rows, following] - y) / h, self.slope[rows, following]
+            t = (level - x) / h
+            bend, twist = 3 * rise - 2 * d - after, d + after - 2 * rise
+            value = y + h * t * (d + t * (bend + t * twist))
+            slope = d + t * (2 * bend + t * 3 * twist)
+            inside = (self.number[:, None] > 1) & (level >= self.x[:, :1]) & (level <= self.x[:, -1:])
+        return np.where(inside, value, np.nan), np.where(inside, slope, np.nan)
+
+    def crossing(self, target: float, *, last: bool = False) -> FloatArray:
+        """Return where the curves reach a value, first or last, by bisection to the last digit; NaN where they do not."""
+        low, high = self.x[:, 0].copy(), self.x[:, -1].copy()
+        with np.errstate(invalid="ignore"):
+            reached = (self.number > 1) & (self.y[:, 0] <= target) & (target <= self.y[:, -1])
+            while True:
+                middle = 0.5 * (low + high)
+                if not np.any((low < middle) & (middle < high)):
+                    return np.where(reached, middle, np.nan)
+                value = self.at(middle[:, None])[0][:, 0]
+                below = value <= target if last else value < target
+                low, high = np.where(below, middle, low), np.where(below, high, middle)
+
+
+def _slopes(x: FloatArray, y: FloatArray) -> FloatArray:
+    """Return the slopes at points of monotone cubic pieces (Fritsch and Butland's mean), shape (n_rows, n)."""
+    h = np.diff(x, axis=1)
+    rise = np.diff(y, axis=1) / h
+    if rise.shape[1] == 1:
+        return np.repeat(rise, 2, axis=1)
+    before, after, h0, h1 = rise[:, :-1], rise[:, 1:], h[:, :-1], h[:, 1:]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        mean = 3 * (h0 + h1) / ((h0 + 2 * h1) / before + (2 * h0 + h1) / after)
+    inner = np.where(before * after > 0, mean, 0.0)
+    return np.concatenate([_end(h[:, :2], rise[:, :2]), inner, _end(h[:, :-3:-1], rise[:, :-3:-1])], axis=1)
+
+
+def _end(h: FloatArray, rise: FloatArray) -> FloatArray:
+    """Return the slope at an end from the first two pieces there: that of a parabola, unless the curve would turn."""
+    slope = ((2 * h[:, :1] + h[:, 1:]) * rise[:, :1] - h[:, :1] * rise[:, 1:]) / (h[:, :1] + h[:, 1:])
+    turned = slope * rise[:, :1] <= 0
+    steep = (rise[:, :1] * rise[:, 1:] <= 0) & (np.abs(slope) > 3 * np.abs(rise[:, :1]))
+    return np.where(turned, 0.0, np.where(steep, 3 * rise[:, :1], slope))
 
 
 def fit_light_curves(

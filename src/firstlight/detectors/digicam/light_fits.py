@@ -288,7 +288,10 @@ def fit_gain(
         return None
     tops = [min(charges.highest(int(k)) + _MARGIN, charges.counts.shape[2]) for k in chosen]
     distance = float(max(tops) + 4)
-    counts, edges, exposure = _side_by_side(charges, chosen, tops, distance, parameters.minimum_entries)
+    shows = np.nan_to_num(start_light).max(axis=1) > 0.5 * parameters.lowest
+    counts, edges, exposure = _side_by_side(
+        charges, chosen, tops, distance, parameters.minimum_entries, shows
+    )
     no_dark = rate is not None and not np.any(rate)
     model = pulse_model(chosen.size, distance, light, parameters.template, dark=not no_dark)
     # positions count from the edge before the first bin of each level
@@ -329,14 +332,22 @@ def _filled(values: FloatArray, good: NDArray[np.bool_]) -> FloatArray:
 
 
 def _side_by_side(
-    charges: Charges, chosen: NDArray[np.int64], tops: list[int], distance: float, minimum: int
+    charges: Charges,
+    chosen: NDArray[np.int64],
+    tops: list[int],
+    distance: float,
+    minimum: int,
+    shows: NDArray[np.bool_],
 ) -> tuple[NDArray[np.int64], FloatArray, FloatArray]:
-    """Return counts, edges and exposure of several levels one after the other, with an unused bin between them."""
+    """Return counts, edges and exposure of several levels one after the other, with an unused bin between them.
+
+    Pixels that do not show light have no exposure: dark counts alone tell no gain in so few samples.
+    """
     counts, edges, exposure = [], [], []
     gap = np.zeros((charges.n_pixels, 1), dtype=np.int64)
     entries = charges.entries
     # a pixel whose samples do not vary has no spectrum
-    varies = np.count_nonzero(charges.counts[:, chosen].sum(axis=1), axis=1) >= 3
+    varies = shows & (np.count_nonzero(charges.counts[:, chosen].sum(axis=1), axis=1) >= 3)
     for place, (index, top) in enumerate(zip(chosen, tops, strict=True)):
         counts += [charges.counts[:, index, :top], gap]
         edges.append(place * distance + 1.0 + np.arange(top + 1))
@@ -563,10 +574,9 @@ def run_levels(
         good = frame["status"].is_in(["ok", "at_bound"]).to_numpy() & (error < _KNOWN_GAIN * values["gain"])
     shared = Shared(**{name: np.where(good, value, np.nan) for name, value in values.items()})
     own = getattr(context.options, "gain", None)
-    highest = own.highest if isinstance(own, GainParameters) else GainParameters().highest
     template = own.template if isinstance(own, GainParameters) else ""
     covariance = products["gain/covariance"].values[:, :6, :6]
-    return {"light": fit_levels(charges, shared, parameters, light, highest, template, covariance)}
+    return {"light": fit_levels(charges, shared, parameters, light, parameters.highest, template, covariance)}
 
 
 def _files(parameters: GainParameters) -> list[str]:

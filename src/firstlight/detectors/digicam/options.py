@@ -109,7 +109,7 @@ class SampleParameters(StrictModel):
         Samples before this one are left out.
     """
 
-    block_events: int = pydantic.Field(25, ge=1)
+    block_events: int = pydantic.Field(10, ge=1)
     blocks: int = pydantic.Field(40, ge=5)
     first_sample: int = pydantic.Field(0, ge=0)
 
@@ -234,7 +234,7 @@ class GainParameters(StrictModel):
     lowest: float = pydantic.Field(0.2, gt=0)
     highest: float = pydantic.Field(8.0, gt=0)
     template: str = ""
-    minimum_entries: int = pydantic.Field(300, ge=50)
+    minimum_entries: int = pydantic.Field(150, ge=50)
 
 
 class LevelParameters(StrictModel):
@@ -244,11 +244,14 @@ class LevelParameters(StrictModel):
     ----------
     bins : int
         Bins of a spectrum at most; wider ones are taken for more light.
+    highest : float
+        Photo-electrons up to which dark counts are inside the spectrum; above, it is only moved and widened by them.
     minimum_entries : int
         Pixels with fewer events are not fitted.
     """
 
     bins: int = pydantic.Field(200, ge=50)
+    highest: float = pydantic.Field(20.0, gt=0)
     minimum_entries: int = pydantic.Field(50, ge=10)
 
 

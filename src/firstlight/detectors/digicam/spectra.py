@@ -15,7 +15,7 @@ from firstlight.detectors.digicam.options import DarkParameters, HvOffParameters
 from firstlight.steps.step import Context, Product, ProductStep
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Mapping
 
     from numpy.typing import NDArray
 
@@ -33,10 +33,15 @@ __all__ = [
     "fit_dark",
     "fit_hv_off",
     "hv_off",
+    "look_again",
     "renamed",
     "spe",
 ]
 
+_WINDOW_SUM = 4.147  # heights in the sum of the seven samples about a pulse
+_BETWEEN = 0.65  # of the height of a pulse
+_OVER_LIMIT = 13.0  # ns for which a pulse is higher than that
+_FAR = 0.3  # relative distance of a gain from the typical one
 _MARGIN = 12  # empty bins above the last count that are still compared with the model
 
 CAMERA = TableSchema(
@@ -80,10 +85,10 @@ class Spectra:
         """Return the spectra of one kind of run from its products."""
         bins = np.asarray(groups.coordinates["bin"], dtype=np.float64)
         return cls(
-            groups.values.sum(axis=0, dtype=np.int64),
+            groups.values.sum(axis=1, dtype=np.int64),
             np.append(bins - 0.5, bins[-1] + 0.5),
             cube.counts.sum(axis=1),
-            groups.values,
+            np.moveaxis(groups.values, 1, 0),
             context.channels.column("reference").astype(np.int64),
         )
 
@@ -221,10 +226,58 @@ def fit_dark(spectra: Spectra, parameters: DarkParameters, noise: FloatArray | N
             rescue=start is None,
         )  # fmt: skip
 
-    result = fit(spectra.counts)
+    result = look_again(fit(spectra.counts), lambda start: fit(spectra.counts, start))
     if not parameters.bootstrap:
         return clustered(result, spectra.groups)
     return _bootstrap(result, spectra.groups, parameters.bootstrap, fit)
+
+
+def look_again(result: FitResult, fit: Callable[[FloatArray], FitResult]) -> FitResult:
+    """Return the result, with fits whose gain is far from that of the camera tried once more from typical values.
+
+    A spectrum with few pulses has several minima: a rare high pulse may pass for the gain. The lower minimum is kept.
+
+    Parameters
+    ----------
+    result : FitResult
+        Of the compound Poisson model.
+    fit : callable
+        ``fit(start) -> FitResult`` of the same data.
+    """
+    gain = result.value("gain")
+    if not result.ok.any():
+        return result
+    typical = np.median(result.values[result.ok], axis=0)
+    index = result.model.index("gain")
+    with np.errstate(invalid="ignore"):
+        far = np.isfinite(gain) & (np.abs(gain / typical[index] - 1) > _FAR)
+    if not far.any():
+        return result
+    start = np.where(np.isfinite(result.values), result.values, typical)
+    other_than = [
+        k for k, name in enumerate(result.model.names) if name not in ("baseline", "electronics_noise")
+    ]
+    start[np.ix_(far, other_than)] = typical[other_than]
+    again = fit(start)
+    better = far & (again.deviance < result.deviance)
+    fields = (
+        "values",
+        "errors",
+        "covariance",
+        "at_bound",
+        "deviance",
+        "ndf",
+        "p_value",
+        "status",
+        "rung",
+        "iterations",
+        "start",
+    )
+    chosen = {}
+    for name in fields:
+        one, other = getattr(result, name), getattr(again, name)
+        chosen[name] = np.where(better.reshape(-1, *[1] * (one.ndim - 1)), other, one)
+    return replace(result, **chosen)
 
 
 def _bootstrap(result: FitResult, groups: NDArray[Any], n_repeats: int, fit: Any) -> FitResult:
@@ -339,7 +392,7 @@ SPE = TableSchema(
 )  # fmt: skip
 
 
-def run_spe(products: Mapping[str, Any], parameters: SpeParameters, _: Context) -> dict[str, Product]:
+def run_spe(products: Mapping[str, Any], parameters: SpeParameters, context: Context) -> dict[str, Product]:
     """Return gain and crosstalk from the spectrum of pulses, and the rate from traces without a pulse.
 
     The spectrum is a comb of normal peaks from one photo-electron on; the threshold of the search takes away part of the
@@ -366,7 +419,13 @@ def run_spe(products: Mapping[str, Any], parameters: SpeParameters, _: Context) 
     with np.errstate(divide="ignore", invalid="ignore"):
         crosstalk = 1 - shares[:, 0] / total
         error = np.sqrt(crosstalk * (1 - crosstalk) / total)
-    rate, rate_error = rate_without_pulse(products["pulses/maximum"], pixels, result.value("gain"))
+    pedestal = np.zeros(counts.shape[0])
+    if "dark/pixels" in products:
+        baseline = products["dark/pixels"].frame["baseline"].cast(pl.Float64).to_numpy()
+        pedestal = np.nan_to_num(baseline - context.channels.column("reference"))
+    rate, rate_error = rate_without_pulse(
+        products["pulses/maximum"], pixels, pedestal, result.value("gain") / _WINDOW_SUM
+    )
     frame = pl.DataFrame(
         {
             "channel": np.arange(counts.shape[0]), "gain": result.value("gain"), "gain_error": result.error("gain"),
@@ -380,7 +439,7 @@ def run_spe(products: Mapping[str, Any], parameters: SpeParameters, _: Context) 
 
 
 def rate_without_pulse(
-    maxima: HistogramCube, pixels: pl.DataFrame, window_gain: FloatArray
+    maxima: HistogramCube, pixels: pl.DataFrame, pedestal: FloatArray, height: FloatArray
 ) -> tuple[FloatArray, FloatArray]:
     """Return the rate of dark counts from the share of traces whose highest sample is noise, and its error [MHz].
 
@@ -390,22 +449,23 @@ def rate_without_pulse(
         Highest sample of each trace, above the reference.
     pixels : polars.DataFrame
         ``n_samples`` in which a pulse could have been found.
-    window_gain : ndarray, shape (1296,)
-        Gain of the sum of a window of 7 samples, 4.147 heights [LSB].
+    pedestal : ndarray, shape (1296,)
+        Baseline above the reference [LSB].
+    height : ndarray, shape (1296,)
+        Of the pulse of an avalanche [LSB].
     """
-    counts = maxima.values
-    centres = maxima.axes[1].centers
-    # noise stays below half of the height of a pulse
-    limit = np.where(np.isfinite(window_gain), 0.5 * window_gain / 4.147, np.nan)
+    counts, centres = maxima.values, maxima.axes[1].centers
+    # between the highest of fifty samples of noise and the lowest pulse
+    limit = np.where(np.isfinite(height), pedestal + _BETWEEN * height, np.nan)
     n_traces = maxima.counts.sum(axis=1)
     with np.errstate(divide="ignore", invalid="ignore"):
         empty = np.where(centres < limit[:, None], counts, 0).sum(axis=1)
-        # pulses that began up to 10 ns before the window, or end after it, reach half of their height in it
-        time = pixels["n_samples"].to_numpy() / np.maximum(n_traces, 1) + 10
-        time = time * SAMPLE_PERIOD * 1e-3
+        # the ten samples at the ends in which no pulse is looked for are part of the trace; a pulse is over the limit
+        # for as long as it is higher than that
+        time = (pixels["n_samples"].to_numpy() / np.maximum(n_traces, 1) + 10) * SAMPLE_PERIOD + _OVER_LIMIT
         share = empty / n_traces
-        rate = np.where(np.isfinite(limit) & (share > 0), -np.log(share) / time, np.nan)
-        error = np.sqrt((1 - share) / (share * n_traces)) / time
+        rate = np.where(np.isfinite(limit) & (share > 0), -1e3 * np.log(share) / time, np.nan)
+        error = 1e3 * np.sqrt((1 - share) / (share * n_traces)) / time
     return rate, np.where(np.isfinite(rate), error, np.nan)
 
 
@@ -425,5 +485,9 @@ dark = ProductStep(
     inputs=_files,
 )
 spe = ProductStep(
-    "spe", run_spe, needs=("pulses/charge", "pulses/maximum", "pulses/pixels"), parameters=SpeParameters
+    "spe",
+    run_spe,
+    needs=("pulses/charge", "pulses/maximum", "pulses/pixels"),
+    uses=("dark/pixels",),
+    parameters=SpeParameters,
 )

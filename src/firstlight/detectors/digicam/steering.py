@@ -55,6 +55,21 @@ NEEDLESS = {
     "n_samples": "the length of traces is in the files",
     "n_bins": "the length of traces is in the files",
     "sampling_time": "a sample is taken every 4 ns",
+    "debug": "the log says all there is",
+    "dark_analysis": "one fit gives baseline, noise, rate, crosstalk and gain",
+    "baseline_param_data": "baselines are found in the run itself",
+    "baseline_subtract": "samples are counted as they are",
+    "pulse_shape_filename": "the shape of a pulse is that of dark.template and gain.template",
+    "n_bins_before_signal": "the baseline of a pulse is found in its whole trace",
+    "events_per_level_in_file": "levels are told by event numbers, not by places in a file",
+    "ac_level_for_pulse_shape_integral": "the integral is that of the shape of a pulse",
+    "nsb_histo_filename": "shifts of the baseline are found in the run itself",
+    "frequency_list": "rates are found, not given",
+    "frequency_filename": "rates are products of the run",
+    "dc_start": "levels are scan_level",
+    "dc_step": "levels are scan_level",
+    "ac_start": "levels are scan_level",
+    "ac_step": "levels are scan_level",
 }
 """Keys of the original that change nothing here, and why."""
 
@@ -66,7 +81,7 @@ _ANGLES = {120: 1, 240: 2, 0: 3}  # degrees of the light source, and the sector 
 # other names that the original has for the same
 _SAME = {
     "min_event": "evt_min", "max_event": "evt_max", "charge_extraction": "integration_method", "ac_level": "scan_level",
-    "dc_level": "scan_level", "mpes_histo_filename": "mpe_histo_filename", "peak_histo_filename": "synch_histo_filename",
+    "timing_filename": "histo_filename", "full_mpe_histo_filename": "full_histo_filename", "mpes_histo_filename": "mpe_histo_filename", "peak_histo_filename": "synch_histo_filename",
     "input_dark_filename": "dark_histo_filename", "input_hvoff_filename": "hv_off_histo_filename",
     "file_namebase": "file_basename",
 }  # fmt: skip
@@ -262,11 +277,15 @@ def read_steering(
             own = _loaded(file)
             content.update({_SAME.get(key, key): value for key, value in own.items() if value is not None})
     content.update({key: value for key, value in given.items() if value is not None})
+    needless = {key: NEEDLESS[key] for key in list(content) if key in NEEDLESS}
+    if "dc_level" in content and "scan_level" in content:
+        needless["dc_level"] = "levels of flashes are told apart, whatever shines all the time"
+    elif "dc_level" in content:
+        content["scan_level"] = content.pop("dc_level")
     steps = {step.name for step in CHAIN}
     parameters = {
         key: content.pop(key) for key in list(content) if key in steps and isinstance(content[key], dict)
     }
-    needless = {key: NEEDLESS[key] for key in list(content) if key in NEEDLESS}
     for key in needless:
         del content[key]
     if "analysis_module" not in content:

@@ -34,7 +34,7 @@ TIMES = TableSchema(
     (
         Column("channel", pl.Int32, "pixel", minimum=0, maximum=N_PIXELS - 1),
         Column("time", pl.Float64, "time of the maximum of the pulse after the first sample", "ns", nullable=True),
-        Column("time_error", pl.Float64, "its standard error", "ns", nullable=True),
+        Column("time_error", pl.Float64, "its error from the noise of the samples alone", "ns", nullable=True),
         Column("height", pl.Float64, "height of the mean pulse of all levels used", "LSB", nullable=True),
         Column("sample", pl.Int32, "sample that is the highest of its trace most often", nullable=True),
         Column("sample_spread", pl.Float64, "standard deviation of the highest sample", nullable=True),
@@ -170,6 +170,7 @@ def measure_shape(
     low = parameters.step * np.floor(at.min() / parameters.step)
     place = np.floor((at - low) / parameters.step).astype(np.int64)
     n_bins = int(place.max()) + 1
+    centres = low + parameters.step * (np.arange(n_bins) + 0.5)
     # a sample beside the maximum does not show it: heights are matched through the shape itself, twice
     height = pulses.max(axis=1)
     amplitude, spread, entries = np.zeros(n_bins), np.zeros(n_bins), np.zeros(n_bins, dtype=np.int64)
@@ -181,7 +182,8 @@ def measure_shape(
             square = np.bincount(place.ravel(), scaled.ravel() ** 2, n_bins) / entries
         spread = np.sqrt(np.maximum(square - amplitude**2, 0))
         amplitude = amplitude / _top(at, scaled)
-        model = np.nan_to_num(amplitude)[place]
+        filled = np.isfinite(amplitude)
+        model = np.interp(at, centres[filled], amplitude[filled])
         near = (at > -12) & (at < 16)
         height = (pulses * model * near).sum(axis=1) / np.maximum((model**2 * near).sum(axis=1), 1e-9)
         height = np.where(height > 0, height, pulses.max(axis=1))

@@ -452,7 +452,7 @@ def _best_teeth(
         if loss < best:
             best, found = loss, True
             p[:6] = tried
-    return found, clear
+    return found, found and clear
 
 
 @quiet_kernel

@@ -27,8 +27,8 @@ _SHORTEST = 4.0  # widths to which each peak reaches, however rare
 _RARE = 1e-17
 _SMOOTH = 40.0  # light from which on P(n) is smooth: P(0) = 4e-18
 _LONGEST = 1e6  # distance of the peaks that are summed
-_LAST = 1e9  # number of a peak
-_FINEST = 1.1  # common width of P(n) and a peak over the distance of the peaks that are summed
+_LAST = 1e15  # number of a peak
+_TRAPEZOIDAL = 24.0  # -ln of the relative error of a sum over every so many peaks
 
 # sums may be reordered and multiplications joined, so that loops vectorise; no NaN or infinity is tested for
 _summing: Any = numba.njit(
@@ -76,20 +76,26 @@ def _first_and_stride(
     """Return the first peak that reaches what lies above `low` (from the baseline), and the distance of those summed.
 
     Where peaks overlap, the sum over n is the trapezoidal rule for an integral over a smooth function, and every second or
-    tenth peak does as well: for a normal one of width sigma and a distance h the error is exp(-2 pi^2 (sigma / h)^2).
+    tenth peak does as well: the error is the characteristic function at 2 pi / distance. For normal peaks of width sigma
+    (in units of their distance) that is exp(-2 pi^2 sigma^2); for P(n) with little or with much crosstalk, in which it
+    comes to be an inverse Gaussian distribution, ``exp(mu (1 - l) (1 - Re sqrt(1 - 2 i u)))``, ``u = 2 pi / distance / (1 - l)^2``.
     """
-    mean = mu / (1.0 - crosstalk)
-    deviation = math.sqrt(mean) / (1.0 - crosstalk)
+    less = 1.0 - crosstalk
     # peaks that stand lower are not wider than this one
     there = max(low / gain, 0.0)
     reach = math.sqrt(2 * _DIGITS) * max(math.sqrt(noise * noise + there * smearing * smearing), smallest)
     first = max(math.floor((low - reach) / gain), 0.0)
     stride = 1
     if mu > _SMOOTH:
-        lowest = max(first, mean - 8.5 * deviation)
-        width = math.sqrt(noise * noise + lowest * smearing * smearing) / gain
-        both = width * deviation / math.sqrt(width * width + deviation * deviation)
-        stride = max(int(min(both / _FINEST, _LONGEST)), 1)
+        mean, deviation = mu / less, math.sqrt(mu / less) / less
+        lowest = max(first, mean - 9.0 * deviation)
+        width = max(math.sqrt(noise * noise + lowest * smearing * smearing), smallest) / gain
+        root = 1.0 + _TRAPEZOIDAL / (mu * less)
+        share = 2.0 * math.pi / (0.5 * math.sqrt((2.0 * root * root - 1.0) ** 2 - 1.0) * less * less)
+        peak = 2.0 * math.pi * width / math.sqrt(2.0 * _TRAPEZOIDAL)
+        stride = max(int(min(share * peak / math.sqrt(share * share + peak * peak), _LONGEST)), 1)
+        if stride * gain < smallest:
+            first = lowest
     return int(min(first, _LAST)), stride
 
 

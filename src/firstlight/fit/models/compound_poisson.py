@@ -167,7 +167,7 @@ def _add_node(step: float, weight: float, p: FloatArray, narrow: float, sums: Co
 
 
 @kernel
-def _period(x: FloatArray, p: FloatArray, constants: FloatArray, low: float, high: float) -> float:
+def _period(p: FloatArray, constants: FloatArray, low: float, high: float) -> float:
     """Return the period of the transform: well above all data and all of the model, in steps of a factor of 2.
 
     What lies beyond it would come back at its other end. Steps, because a period that follows the parameters smoothly
@@ -187,8 +187,8 @@ def _period(x: FloatArray, p: FloatArray, constants: FloatArray, low: float, hig
     mean = p[3] / free * (largest + rate * abs(first))
     variance = p[4] ** 2 + (p[3] ** 2 / free**3 + p[5] ** 2 / free) * (largest + rate * second)
     needed = max(mean + 8 * math.sqrt(variance), 12 * p[4])
-    period = 1.5 * (high - low)
-    while period < needed and period < 64 * (high - low):
+    period = max(1.5 * (high - low), 1e-300)
+    while period < needed and period < 64 * max(high - low, needed):
         period *= 2
     return period
 
@@ -244,10 +244,11 @@ def _transform(
     origin: float,
     dark: ComplexArray,
     flash: ComplexArray,
+    density: bool,
     real: FloatArray,
     imaginary: FloatArray,
 ) -> None:
-    """Fill the coefficients of the primitive of the spectrum and its derivatives, shape (n_frequencies, 8) each.
+    """Fill the coefficients of the density, or of its primitive, and its derivatives, shape (n_frequencies, 8) each.
 
     In order: value; derivative by rate, crosstalk, baseline, gain, electronics noise, gain smearing, photo-electrons.
     """
@@ -256,7 +257,9 @@ def _transform(
         exponent = rate * dark[j, 0] + mu * flash[j, 0]
         exponent += complex(-0.5 * (w * p[4]) ** 2, w * (p[2] - origin))
         # i / w: the primitive of exp(-i w x)
-        phi = np.exp(exponent) * complex(0.0, step / (math.pi * w))
+        phi = np.exp(exponent) * (
+            complex(step / math.pi, 0.0) if density else complex(0.0, step / (math.pi * w))
+        )
         for a in range(8):
             term = phi
             if a == 1:
@@ -277,10 +280,10 @@ def _transform(
 
 
 @kernel
-def _primitive(
+def _sum_terms(
     x: float, step: float, origin: float, real: FloatArray, imaginary: FloatArray, sums: FloatArray
 ) -> None:
-    """Fill the primitive of the spectrum and its derivatives at a point, shape (8,)."""
+    """Fill the sum over all frequencies at a point, shape (8,)."""
     angle = step * (x - origin)
     s0 = s1 = s2 = s3 = s4 = s5 = s6 = s7 = 0.0
     cosine, sine = math.cos(angle), math.sin(angle)
@@ -300,31 +303,38 @@ def _primitive(
         s5 += real[j, 5] * c + imaginary[j, 5] * s
         s6 += real[j, 6] * c + imaginary[j, 6] * s
         s7 += real[j, 7] * c + imaginary[j, 7] * s
-    sums[0] = s0 + angle / (2 * math.pi)
+    sums[0] = s0
     sums[1], sums[2], sums[3] = s1, s2, s3
     sums[4], sums[5], sums[6], sums[7] = s4, s5, s6, s7
 
 
-@curve_kernel
-def _integral(
-    x: FloatArray, p: FloatArray, constants: FloatArray, value: FloatArray, derivative: FloatArray
+@kernel
+def _fill(
+    x: FloatArray,
+    n: int,
+    density: bool,
+    p: FloatArray,
+    constants: FloatArray,
+    value: FloatArray,
+    derivative: FloatArray,
 ) -> None:
+    """Fill the density at n points, or the probabilities of the n bins between n + 1 edges."""
     distance = constants[3]
     low, high = _range(x, distance)
-    period = _period(x, p, constants, low, high)
+    period = _period(p, constants, low, high)
     step = 2 * math.pi / period
-    smallest = max(p[4], 0.15 * (x[1] - x[0]))
-    n_frequencies = max(min(int(_REACH / smallest / step) + 1, _MOST), 4)
+    finest = 0.0 if density else 0.15 * (x[1] - x[0])
+    n_frequencies = max(min(int(_REACH / max(p[4], finest) / step) + 1, _MOST), 4)
     dark = np.empty((n_frequencies, 4), dtype=np.complex128)
     flash = np.empty((n_frequencies, 4), dtype=np.complex128)
     real, imaginary = np.empty((n_frequencies, 8)), np.empty((n_frequencies, 8))
     _exponents(p, constants, step, n_frequencies, dark, flash)
-    rate = p[0] * _PER_MEGAHERTZ
     derivative[:] = 0.0
-    before, here = np.empty(8), np.empty(8)
+    before, here = np.zeros(8), np.zeros(8)
     level = -1
-    for i in range(value.size):
-        own, beyond = _level(x[i], distance), _level(x[i + 1], distance)
+    for i in range(n):
+        own = _level(x[i], distance)
+        beyond = own if density else _level(x[i + 1], distance)
         if own != beyond or own < 0 or own >= int(constants[2]):
             # between two levels there is nothing to compare with
             value[i] = 1.0
@@ -333,15 +343,34 @@ def _integral(
         origin = own * distance + low
         if own != level:
             level = own
-            _transform(p, p[_SHARED + own], rate, step, low, dark, flash, real, imaginary)
-            _primitive(x[i], step, origin, real, imaginary, before)
-        _primitive(x[i + 1], step, origin, real, imaginary, here)
+            _transform(
+                p, p[_SHARED + own], p[0] * _PER_MEGAHERTZ, step, low, dark, flash, density, real, imaginary
+            )
+            if not density:
+                _sum_terms(x[i], step, origin, real, imaginary, before)
+        width = 1.0 if density else x[i + 1] - x[i]
+        _sum_terms(x[i] if density else x[i + 1], step, origin, real, imaginary, here)
         # where there is no probability, rounding must not make one, of either sign
-        value[i] = max(here[0] - before[0], 0.0) + _FLOOR
+        value[i] = max(here[0] - before[0] + width / period, 0.0) + _FLOOR
         for a in range(_SHARED):
             derivative[a, i] = here[a + 1] - before[a + 1]
         derivative[_SHARED + own, i] = here[7] - before[7]
-        before, here = here, before
+        if not density:
+            before, here = here, before
+
+
+@curve_kernel
+def _curve(
+    x: FloatArray, p: FloatArray, constants: FloatArray, value: FloatArray, derivative: FloatArray
+) -> None:
+    _fill(x, value.size, True, p, constants, value, derivative)
+
+
+@curve_kernel
+def _integral(
+    x: FloatArray, p: FloatArray, constants: FloatArray, value: FloatArray, derivative: FloatArray
+) -> None:
+    _fill(x, value.size, False, p, constants, value, derivative)
 
 
 @kernel
@@ -372,6 +401,11 @@ def _start(
     The cumulants of what pulses add (N. R. Campbell, Proc. Camb. Phil. Soc. 15 (1909) 117) are f I_k G^k times the
     moments of Borel's distribution, with I_k the integral of h^k. The crosstalk is taken as 0.1 at first.
     """
+    p[:] = 0.0
+    p[0], p[1], p[3], p[4], p[5] = 1.0, 0.1, 5.0, 1.0, 0.5
+    total = counts.sum()
+    if counts.size < 2 or total <= 0:
+        return
     x, counts, exposure = in_order(x, counts, exposure)
     n_nodes = int(constants[0])
     first = second = third = 0.0
@@ -381,10 +415,12 @@ def _start(
         second += weight * h**2
         third += weight * h**3
     mode, width = _pedestal(x, counts)
-    total = counts.sum()
     mean = np.sum(counts * x) / total
     variance = np.sum(counts * (x - mean) ** 2) / total
     skewness = np.sum(counts * (x - mean) ** 3) / total
+    if variance <= 0 or second <= 0:
+        p[2] = mean
+        return
     step = (x[-1] - x[0]) / max(x.size - 1, 1)
     noise = math.sqrt(max(width**2 - step**2 / 12, 0.1 * step**2))
     crosstalk = 0.1
@@ -406,7 +442,7 @@ def _start(
 def make_compound_poisson(n_levels: int = 1) -> Model:
     """Return the model for some spectra that share everything but the light of the flash.
 
-    Its `constants` come from `shape_constants`. Levels stand one after the other in x, `distance` apart: the bins of level k
+    Its `constants` come from `shape_constants`; those it has by itself are of a rectangular pulse of 12.4 ns. Levels stand one after the other in x, `distance` apart: the bins of level k
     begin at k distance; what lies between is not used. The value is a probability: the exposure of a bin is the number of
     entries of its spectrum.
 
@@ -437,12 +473,12 @@ def make_compound_poisson(n_levels: int = 1) -> Model:
             Parameter("gain_smearing", "standard deviation of the gain", "x", 0.0, weak=True),
             *(Parameter(name, "mean number of photo-electrons of the flash", "p.e.", 0.0) for name in names),
         ),
+        curve=_curve,
         integral=_integral,
-        curve=None,
         start=_start,
         formula="transform of exp(i w B - w^2 s_e^2/2 + f Int [psi(w h) - 1] dt + mu [psi(w h_s) - 1])",
         source="compound Poisson process of pulses; Campbell (1909), Borel (1942)",
     )
 
 
-compound_poisson = make_compound_poisson()
+compound_poisson = make_compound_poisson().with_constants(shape_constants([1.0], [12.4]))

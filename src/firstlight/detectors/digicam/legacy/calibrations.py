@@ -130,9 +130,8 @@ def _read_yaml(path: Path) -> tuple[str, Columns]:
     except ImportError as error:
         package, extra = "pyyaml", "digicam"
         raise MissingExtraError(package, extra) from error
-    loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader=loader)
+        content = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
         what = f"the calibration cannot be read: {' '.join(str(error).split())}"
         raise InputError(what, where=path) from error

@@ -187,7 +187,7 @@ def samples_products(kind: str, counts: Counts, reference: NDArray[np.int64]) ->
     filled = np.flatnonzero(near.any(axis=0))
     first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 1)
     groups = Block(
-        near[None, :, first:last].astype(np.uint32), ("group", "channel", "bin"), "", "samples, events not told apart",
+        near[:, None, first:last].astype(np.uint32), ("channel", "group", "bin"), "", "samples, events not told apart",
         {"group": [0], "bin": bins[first:last].tolist()},
     )  # fmt: skip
     return {f"samples/{kind}": HistogramCube(axes, table, "samples"), f"samples/{kind}_groups": groups}

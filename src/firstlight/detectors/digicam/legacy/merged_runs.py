@@ -238,14 +238,14 @@ def _pulses(parts: Sequence[Table]) -> Table:
 def _groups(parts: Sequence[tuple[Block, Integers]]) -> Block:
     """Return counts of groups of events; groups of the same number are added."""
     groups = sorted({int(group) for block, _ in parts for group in block.coordinates["group"]})
-    n_pixels = parts[0][0].values.shape[1]
-    total = np.zeros((len(groups), n_pixels, WINDOW + 2), dtype=np.int64)
+    n_pixels = parts[0][0].values.shape[0]
+    total = np.zeros((n_pixels, len(groups), WINDOW + 2), dtype=np.int64)
     for block, shift in parts:
         bins = np.asarray(block.coordinates["bin"], dtype=np.int64)
         for index, group in enumerate(block.coordinates["group"]):
             wide = np.zeros((n_pixels, WINDOW + 2), dtype=np.int64)
-            wide[:, 1 + LOWEST + bins] = block.values[index]
-            total[groups.index(int(group))] += shifted(wide, shift, WINDOW)
+            wide[:, 1 + LOWEST + bins] = block.values[:, index]
+            total[:, groups.index(int(group))] += shifted(wide, shift, WINDOW)
     inner = total[:, :, 1:-1]
     filled = np.flatnonzero(inner.any(axis=(0, 1)))
     first, last = (int(filled[0]), int(filled[-1]) + 1) if filled.size else (0, 1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -64,31 +65,30 @@ def merge_npz(paths: Sequence[Path], output: Path) -> tuple[str, float]:
     InputError
         If one is no such file, is of another camera, or has other bins or levels than the first.
     """
-    files = [NpzFile(path, "histogram file") for path in paths]
-    key = _key_of(files[0])
-    for file in files:
-        file.require(key)
-        histograms.check_camera(file.shape(key), _KEYS[key], None, key, file.path)
-    for name in (f"{key}_bin_centers", "mpes_levels"):
-        _check_same(files, name, key)
-    total = [0.0]
+    with ExitStack() as stack:
+        files = [stack.enter_context(NpzFile(path, "histogram file")) for path in paths]
+        key = _key_of(files[0])
+        for file in files:
+            file.require(key)
+            histograms.check_camera(file.shape(key), _KEYS[key], None, key, file.path)
+        for name in (f"{key}_bin_centers", "mpes_levels"):
+            _check_same(files, name, key)
+        total = [0.0]
 
-    def rows() -> Iterator[NDArray[np.float64]]:
-        for parts in zip(*(file.rows(key) for file in files), strict=True):
-            added = np.asarray(np.sum(parts, axis=0, dtype=np.float64))
-            total[0] += float(added.sum())
-            yield added
+        def rows() -> Iterator[NDArray[np.float64]]:
+            for parts in zip(*(file.rows(key) for file in files), strict=True):
+                added = np.asarray(np.sum(parts, axis=0, dtype=np.float64))
+                total[0] += float(added.sum())
+                yield added
 
-    arrays: dict[str, Any] = {key: Rows(files[0].shape(key), np.float64, rows())}
-    for name in files[0].keys:
-        if name in _BEYOND:
-            if all(name in file for file in files):
-                arrays[name] = np.sum([file.array(name) for file in files], axis=0)
-        elif name != key:
-            arrays[name] = files[0].array(name)
-    write_npz(output, arrays)
-    for file in files:
-        file.__exit__()
+        arrays: dict[str, Any] = {key: Rows(files[0].shape(key), np.float64, rows())}
+        for name in files[0].keys:
+            if name in _BEYOND:
+                if all(name in file for file in files):
+                    arrays[name] = np.sum([file.array(name) for file in files], axis=0)
+            elif name != key:
+                arrays[name] = files[0].array(name)
+        write_npz(output, arrays)
     return key, total[0]
 
 

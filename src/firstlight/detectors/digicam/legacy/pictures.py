@@ -69,9 +69,7 @@ class Choice:
         return tuple(usual or filled[:4].tolist())
 
 
-def draw_files(
-    script: Script, kind: str, quiet: bool, choice: Choice | None = None, *, input_fit: str = ""
-) -> list[Path]:
+def draw_files(script: Script, kind: str, choice: Choice | None = None, *, input_fit: str = "") -> list[Path]:
     """Draw the files of a script that are there, into ``figures`` of the output directory.
 
     Parameters
@@ -80,8 +78,6 @@ def draw_files(
         With the names of the files.
     kind : {"hv_off", "dark", "spe", "scan"}
         What they are.
-    quiet : bool
-        Whether no progress is shown.
     choice : Choice, optional
         Pixels and level.
     input_fit : str
@@ -97,15 +93,13 @@ def draw_files(
     InputError
         If there is nothing to draw.
     """
-    from firstlight.cli.common import progress_from
-
     choice = choice or Choice()
     if kind == "scan":
         figures = _scan_figures(script, choice)  # type: ignore[arg-type]
     else:
         baseline = script.output / input_fit if input_fit else None
         figures = _sample_figures(script.histogram_path, script.fit_path, kind, choice, baseline)
-    return save(figures, script.output, progress_from({"quiet": quiet}))
+    return save(figures, script.output, script.settings.progress)
 
 
 def save(figures: Sequence[Figure], folder: Path, progress: Progress) -> list[Path]:

@@ -21,7 +21,7 @@ many bins of one LSB; the first is the multiple of 50 that is 40 LSB or more bel
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import polars as pl
@@ -45,7 +45,6 @@ from firstlight.errors import InputError, UsageError
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import Any
 
     from numpy.typing import NDArray
 
@@ -259,7 +258,7 @@ def _from_rows(
     place = charge + shift[:, None] - centres[0]
     inside = (place >= 0) & (place < centres.size)
     place = np.clip(place, 0, centres.size - 1)
-    found: dict[float, tuple[Counts, Counts]] = {}
+    found: dict[float, tuple[NDArray[Any], Counts]] = {}
     for index, (level, row) in enumerate(zip(levels, file.rows("mpes"), strict=True)):
         counts = whole(row, "mpes", file.path)
         if not counts.any():
@@ -272,22 +271,27 @@ def _from_rows(
         near = np.where(inside, np.take_along_axis(counts, place, axis=1), 0)
         # (bins below the lowest charge that a run counts)
         below = below + counts.sum(axis=1) - near.sum(axis=1)
-        found[float(level)] = near, np.stack([below, above], axis=1)
+        # (as narrow as it can be: a scan has dozens of levels)
+        found[float(level)] = near[:, : _width(near)].astype(np.int32), np.stack([below, above], axis=1)
     if not found:
         what = "the histogram file is empty"
         raise InputError(what, where=file.path)
     return _light_products(found, low)
 
 
-def _light_products(found: Mapping[float, tuple[Counts, Counts]], low: int) -> dict[str, Product]:
+def _width(counts: Counts) -> int:
+    """Return how many bins there are up to the last with counts, at least one."""
+    used = np.flatnonzero(counts.any(axis=0))
+    return int(used[-1]) + 1 if used.size else 1
+
+
+def _light_products(found: Mapping[float, tuple[NDArray[Any], Counts]], low: int) -> dict[str, Product]:
     levels = sorted(found)
-    used = np.flatnonzero(np.any([near.any(axis=0) for near, _ in found.values()], axis=0))
-    n_bins = -(-(int(used[-1]) + 1 if used.size else 1) // 64) * 64
+    n_bins = -(-max(near.shape[1] for near, _ in found.values()) // 64) * 64
     counts = np.zeros((N_PIXELS, len(levels), n_bins + 2), dtype=np.int64)
     for index, level in enumerate(levels):
         near, beyond = found[level]
-        width = min(n_bins, near.shape[1])
-        counts[:, index, 1 : width + 1] = near[:, :width]
+        counts[:, index, 1 : near.shape[1] + 1] = near
         counts[:, index, 0], counts[:, index, -1] = beyond.T
     axes = (
         Axis("channel", N_PIXELS, description="pixel"),

@@ -44,6 +44,7 @@ __all__ = [
     "read_raw",
     "remember",
     "require_product",
+    "run_folder",
     "run_imported",
     "run_of",
 ]
@@ -185,7 +186,7 @@ def read_raw(script: Script, kind: str, changes: Mapping[str, Any]) -> Run:
     raw = script.raw()
     detector = detector_for(raw.per_batch)
     configuration = {"kind": kind, **configuration_for(raw, detector), **changes}
-    folder = script.histogram_path.with_suffix("")
+    folder = run_folder(script.histogram_path)
     try:
         run = process(
             detector, list(raw.files), folder, configuration, script.settings, max_events=raw.evt_max, steps=()
@@ -225,12 +226,17 @@ def remember(run: Run, path: Path) -> None:
         run.save()
 
 
+def run_folder(path: Path) -> Path:
+    """Return the run directory that belongs to a histogram file: its name without ``.npz``."""
+    return path.with_suffix("") if path.suffix == ".npz" else path.with_name(f"{path.name}_run")
+
+
 def run_of(path: Path) -> Run | None:
     """Return the run that a histogram file was written from, if it still is what was written."""
     from firstlight.run.provenance import digest_file
     from firstlight.run.store import open_run
 
-    folder = path.with_suffix("")
+    folder = run_folder(path)
     if not (path.is_file() and (folder / "run.json").is_file()):
         return None
     run = open_run(folder)

@@ -298,41 +298,20 @@ def _put(run: Run, name: str, table: Any, path: Path) -> None:
 
 def _fit_led(script: Scan) -> None:
     """Fit a polynomial of degree 4 to the light against the level."""
+    from firstlight.detectors.digicam.legacy.npz import write_npz
+    from firstlight.detectors.digicam.light_curve import fit_polynomials
+
     found = fit_files.read_fit(script.fit_path, fit_files.MPE)
     levels = np.asarray(found.beside.get("levels", script.levels), dtype=np.float64)
     if levels.shape != (found.values.shape[0],):
         what = f"the fit file has {found.values.shape[0]} levels, {levels.size} are given"
         raise InputError(what, where=script.fit_path, hint="--scan_level as for the histogram")
-    light, error = found.value("mu"), found.error("mu")
-    # no light at all has no error of its own: that of the other pixels at this level
-    known = np.where(np.isfinite(error) & (error > 0), error, np.nan)
-    usual = np.array(
-        [np.median(row[np.isfinite(row)]) if np.isfinite(row).any() else np.nan for row in known]
-    )
-    error = np.where(np.isfinite(known), known, usual[:, None])
-    parameters = np.full((light.shape[1], 5, 7), np.nan)
-    for pixel in range(light.shape[1]):
-        used = np.isfinite(light[:, pixel]) & (error[:, pixel] > 0)
-        if np.count_nonzero(used) < 5:
-            continue
-        x, y, weight = levels[used], light[used, pixel], 1 / error[used, pixel]
-        parameters[pixel, :, 0], covariance = _polynomial(x, y, weight)
-        parameters[pixel, :, 1], parameters[pixel, :, 2:] = np.sqrt(np.diag(covariance)), covariance
+    light, error = found.value("mu").T, found.error("mu").T
+    order = np.argsort(levels)
+    light, error = light[:, order], error[:, order]
+    parameters = fit_polynomials(levels[order], light, error, np.isfinite(light))
     done = int(np.isfinite(parameters[:, 0, 0]).sum())
-    from firstlight.detectors.digicam.legacy.npz import write_npz
-
     write_npz(script.led_path, {"parameters": parameters, "levels": levels})
     script.wrote(script.led_path, f"parameters (1296, 5, 7), {done} pixels")
     if not done:
         script.say("  a polynomial of degree 4 needs light at 5 levels or more: no pixel has that")
-
-
-def _polynomial(x: FloatArray, y: FloatArray, weight: FloatArray) -> tuple[FloatArray, FloatArray]:
-    """Return coefficients of x^4 to 1 and their covariance, from the errors of the points."""
-    scale = np.abs(x).max() or 1.0
-    powers = np.vander(x / scale, 5)
-    matrix = powers * weight[:, None]
-    covariance = np.linalg.pinv(matrix.T @ matrix)
-    coefficients = covariance @ (matrix.T @ (y * weight))
-    factor = scale ** -np.arange(4.0, -1.0, -1.0)
-    return np.asarray(coefficients * factor), np.asarray(covariance * np.outer(factor, factor))

@@ -23,6 +23,7 @@ __all__ = ["draw_continuous", "draw_rate_map", "level_shown"]
 
 _BAND, _EXPECTED = "#1f5f99", "#d1662a"
 _SHOWN = 100.0  # MHz
+_COMMON = ("95 % of the pixels", "68 %", "median")
 
 
 def level_shown(scene: Scene) -> int:
@@ -65,7 +66,13 @@ def draw_continuous(scene: Scene) -> Canvas:
         if values is gain:
             _factor(ax, scene, levels)
         ax.set_xlim(float(levels[0]) - margin, float(levels[-1]) + margin)
-        ax.legend(loc="upper left" if values is not gain else "lower left", fontsize=0.88 * SIZE)
+        handles, names = ax.get_legend_handles_labels()
+        # the bands are the same in all panels
+        chosen = [own for own, name in zip(handles, names, strict=True) if number == 0 or name not in _COMMON]
+        if chosen:
+            ax.legend(
+                handles=chosen, loc="lower left" if values is gain else "upper left", fontsize=0.88 * SIZE
+            )
     return canvas
 
 
@@ -78,17 +85,18 @@ def _bands(ax: Axes, levels: Values, values: Values, label: str, *, log: bool) -
     if not known.any():
         no_data(ax, "no level has a value")
         return
-    floor = 0.5 * float(middle[known].min()) if log else -np.inf
-    for share, alpha, name in ((0.025, 0.15, "95 % of the pixels"), (0.1587, 0.35, "68 %")):
+    # a light that is nearly off would take most of a logarithmic axis
+    floor = max(0.5 * float(middle[known].min()), 2e-4 * float(middle[known].max())) if log else -np.inf
+    for share, alpha, name in ((0.025, 0.15, _COMMON[0]), (0.1587, 0.35, _COMMON[1])):
         low, high = (
             np.maximum(quantile_of_known(values, part)[known], 0.1 * floor) for part in (share, 1 - share)
         )
         ax.fill_between(levels[known], low, high, color=_BAND, alpha=alpha, linewidth=0, label=name)
-    ax.plot(levels[known], middle[known], "o-", color=_BAND, markersize=4, linewidth=1.4, label="median")
+    ax.plot(levels[known], middle[known], "o-", color=_BAND, markersize=4, linewidth=1.4, label=_COMMON[2])
     ax.set(xlabel="level [DAC]", ylabel=label)
     top = quantile_of_known(values, 0.975)[known]
     if log:
-        ax.set(yscale="log", ylim=(floor, 30 * float(np.nanmax(top))))
+        ax.set(yscale="log", ylim=(floor, 4 * float(np.nanmax(top))))
     else:
         bottom = quantile_of_known(values, 0.025)[known]
         reach = max(0.05, 1.6 * float(np.nanmax(np.abs(np.concatenate([bottom, top]) - 1))))
@@ -116,20 +124,22 @@ def _exponential(ax: Axes, scene: Scene, levels: Values) -> None:
 
 
 def _factor(ax: Axes, scene: Scene, levels: Values) -> None:
-    """Draw the gain that the resistance of the bias circuit leaves."""
+    """Draw the gain that the resistance of the bias circuit leaves, at the levels at which fluctuations tell it."""
     from firstlight.view.draw_layouts import FRAME
 
     ax.axhline(1.0, color=FRAME, linewidth=0.9, zorder=0)
     left = median_of_known(
         np.where(scene.flagged[:, None], np.nan, scene.of_continuous_levels("gain_factor"))
     )
-    known = np.isfinite(left)
+    known = np.isfinite(left) & np.isfinite(scene.relative_gain).any(axis=0)
     if known.any():
         ax.plot(
             levels[known],
             left[known],
+            "s--",
             color=_EXPECTED,
-            linestyle="--",
+            markersize=4,
             linewidth=1.2,
             label="1 / (1 + f R C)",
         )
+        ax.set_ylim(bottom=min(ax.get_ylim()[0], 0.97 * float(left[known].min())))

@@ -217,16 +217,17 @@ def _inverse(ax: Axes, usable: Values, curves: LightCurves) -> None:
     if top <= 0.1 or curves.level.size < 2:
         no_data(ax, "no level has light enough, or there is one level only")
         return
+    round_ones = np.array([1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 300.0])
     wanted = np.geomspace(0.1, top, 60)
-    found = usable * levels_for(wanted, curves)
+    every = usable * levels_for(np.concatenate([wanted, round_ones]), curves)
+    found = every[:, : wanted.size]
     enough = np.isfinite(found).sum(axis=0) >= max(0.5 * np.isfinite(light).any(axis=1).sum(), 1)
     found = np.where(enough, found, np.nan)
     low, high = (quantile_of_known(found, share) for share in (0.1587, 0.8413))
     ax.fill_between(wanted, low, high, color=_BAND, alpha=0.35, linewidth=0)
     ax.plot(wanted, median_of_known(found), color=_BAND, linewidth=1.6)
     ax.set(xscale="log", xlabel="wanted light [p.e.]", ylabel="level [DAC]", xlim=(0.1, top))
-    round_ones = np.array([1.0, 2.0, 5.0, 10.0, 50.0, 100.0, 300.0])
-    middle = median_of_known(usable * levels_for(round_ones, curves))
+    middle = median_of_known(every[:, wanted.size :])
     rows = [
         f"{number:g} p.e.: {level:.0f} DAC"
         for number, level in zip(round_ones, middle, strict=True)

@@ -96,7 +96,10 @@ def _calibration(scene: Scene) -> Iterator[Figure]:
     limit = scene.parameters("calibration", CalibrationParameters).outlier
     for key in ("gain", "crosstalk", "dark_rate", "electronics_noise", "baseline", "gain_smearing"):
         quantity = QUANTITIES[key]
-        if not np.isfinite(scene.values(key)).any():
+        values = scene.values(key)
+        known = values[np.isfinite(values)]
+        # what was held fixed is the same everywhere, and no result
+        if not known.size or (known.size > 1 and np.ptp(known) == 0):
             continue
         cut = (
             f" Dashed lines: cuts of outliers, {limit:g} robust widths from the median of all pixels."

@@ -186,8 +186,10 @@ def dark_spectrum(scene: Scene, pixel: int, what: str = "") -> Spectrum:
     model = dark_model(scene.parameters("dark", DarkParameters).template)
     expected, curve = _with_fit(model, edges, values, counts.sum())
     lines = (
-        f"{_told(row, 'rate', 'rate', 'MHz')}, {_told(row, 'crosstalk', 'crosstalk')}",
-        f"{_told(row, 'gain', 'gain', 'LSB')}, {_told(row, 'electronics_noise', 'noise')}",
+        _told(row, "rate", "rate", "MHz"),
+        _told(row, "crosstalk", "crosstalk"),
+        _told(row, "gain", "gain", "LSB"),
+        _told(row, "electronics_noise", "noise", "LSB"),
         _goodness(row),
     )
     return Spectrum(
@@ -309,9 +311,7 @@ def draw_light(scene: Scene, pixel: int, what: str) -> Canvas:
         _told(row, "rate", "dark rate", "MHz"),
     ]  # fmt: skip
     about = f"{', '.join(shared[:3])}\n{', '.join([*shared[3:], _goodness(row)])}"
-    return _sheet(
-        f"Flashes, {_title(pixel, what)}", about, light_spectra(scene, pixel), extra=0.22, rows_of_text=1
-    )
+    return _sheet(f"Flashes, {_title(pixel, what)}", about, light_spectra(scene, pixel), extra=0.22)
 
 
 def draw_camera_spectrum(scene: Scene) -> Canvas:
@@ -336,14 +336,12 @@ def draw_camera_spectrum(scene: Scene) -> Canvas:
     return canvas
 
 
-def _sheet(
-    title: str, about: str, spectra: Sequence[Spectrum], *, extra: float = 0.0, rows_of_text: int = 3
-) -> Canvas:
+def _sheet(title: str, about: str, spectra: Sequence[Spectrum], *, extra: float = 0.0) -> Canvas:
     """Draw some spectra beside and below each other."""
     from firstlight.view import draw
 
     n_rows = max(-(-len(spectra) // _ACROSS), 1)
-    above = 0.2 + 0.16 * rows_of_text
+    above = 0.2 + 0.16 * max((len(spectrum.lines) for spectrum in spectra), default=1)
     cell, top = _CELL + above, _TOP + extra
     height = top + n_rows * cell
     canvas = draw.sheet(WIDTH, height)
@@ -358,7 +356,7 @@ def _sheet(
         low = draw.place(canvas, left, bottom + 0.55, right, down + cell - 1.42, 0.92 * SIZE)
         _one(ax, low, spectrum, show_y=number % _ACROSS == 0)
         x = left / WIDTH
-        title_at, text_at = (1 - (down + inches) / height for inches in (0.14, above - 0.04))
+        title_at, text_at = (1 - (down + inches) / height for inches in (0.14, above - 0.05))
         canvas.text(x, title_at, spectrum.title, fontsize=SIZE, weight="bold")
         canvas.text(x, text_at, "\n".join(spectrum.lines), fontsize=_SMALL, color="#3a4149", linespacing=1.25)
     return canvas

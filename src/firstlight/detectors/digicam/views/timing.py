@@ -75,9 +75,7 @@ def draw_template(scene: Scene) -> Canvas:
     heading(canvas, "Shape of a pulse", scene.about)
     ax = draw.place(canvas, 0.85, 2.0, 0.2, 0.75, SIZE)
     low = draw.place(canvas, 0.85, 0.6, 0.2, 3.55, SIZE)
-    ax.fill_between(
-        time, amplitude - spread, amplitude + spread, color=_FLASH, alpha=0.22, linewidth=0, step="mid"
-    )
+    ax.fill_between(time, amplitude - spread, amplitude + spread, color=_FLASH, alpha=0.22, linewidth=0)
     ax.plot(
         time,
         amplitude,

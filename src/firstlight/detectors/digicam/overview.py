@@ -1,4 +1,4 @@
-"""The tables of the report: the calibration of the camera in numbers, and its flagged pixels."""
+"""The calibration at a glance: medians and spreads of the camera, and the pixels with flags; tables of the report."""
 
 from __future__ import annotations
 
