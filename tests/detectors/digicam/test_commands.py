@@ -361,6 +361,10 @@ def test_dark_runs(raw, results):
         assert found["adcs"].sum() == 24 * 1296 * 50
     # 1200 samples are too few for a fit, which is said and no reason to fail
     assert "0 pixels" in told
+    # all pixels together are not
+    (line,) = [line for line in told.splitlines() if "all pixels together: rate" in line]
+    rate, error = (float(word) for word in line.split("rate ")[1].split(" MHz")[0].split(" ± "))
+    assert abs(rate - 2.77) < 5 * error
     with np.load(results / "adc_hv_on_fit.npz") as found:
         assert np.isnan(found["adcs_fit_result"]).all()
         assert set(found["status"]) == {"no_data"}

@@ -212,6 +212,15 @@ def _range(x: FloatArray, distance: float) -> tuple[float, float]:
 
 
 @kernel
+def _narrowest(x: FloatArray) -> float:
+    """Return the width of the narrowest bin."""
+    width = np.inf
+    for i in range(x.size - 1):
+        width = min(width, x[i + 1] - x[i])
+    return width
+
+
+@kernel
 def _exponents(
     p: FloatArray,
     constants: FloatArray,
@@ -323,7 +332,7 @@ def _fill(
     low, high = _range(x, distance)
     period = _period(p, constants, low, high)
     step = 2 * math.pi / period
-    finest = 0.0 if density else 0.15 * (x[1] - x[0])
+    finest = 0.0 if density else 0.15 * _narrowest(x)
     n_frequencies = max(min(int(_REACH / max(p[4], finest) / step) + 1, _MOST), 4)
     dark = np.empty((n_frequencies, 4), dtype=np.complex128)
     flash = np.empty((n_frequencies, 4), dtype=np.complex128)

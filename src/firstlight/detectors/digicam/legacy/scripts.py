@@ -300,6 +300,20 @@ def analyse_samples(script: Script, kind: str) -> None:
             column = values[:, list(layout.parameters).index(name)]
             if done and name != "norm":
                 script.say(f"  {name:<10} {np.nanmedian(column):.4g} {unit} (median)".rstrip())
+        if "dark/camera" in run:
+            _say_camera(script, run)
+
+
+def _say_camera(script: Script, run: Run) -> None:
+    """Tell the fit of all pixels together, which a few events are enough for."""
+    rows = {row["parameter"]: row for row in run["dark/camera"].to_polars().iter_rows(named=True)}
+    parts = [
+        f"{name} {rows[name]['value']:.4g} ± {rows[name]['error']:.2g} {rows[name]['unit']}".rstrip()
+        for name in ("rate", "crosstalk", "gain")
+        if name in rows and rows[name]["value"] is not None and rows[name]["error"] is not None
+    ]
+    if parts:
+        script.say(f"  all pixels together: {', '.join(parts)}")
 
 
 def require_product(run: Run, product: str, path: Path) -> None:
