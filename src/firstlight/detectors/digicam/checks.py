@@ -190,7 +190,7 @@ def _files(scene: Scene) -> Iterator[Check]:
         total = int(clocked["n_events"].sum())
         others = total - int(clocked["n_clocked"].sum())
         rule = f"{others:,} of {total:,} events without a sky are not of the clock (type 8): showers and cosmic light"
-        rule += "; event_types=8 leaves them out" if others else ""
+        rule += "; --set 'event_types=[8]' leaves them out" if others else ""
         verdict: Verdict = "warn" if others > _TRIGGERED * total else "ok"
         yield Check("triggered events", verdict, others / total, _TRIGGERED, rule)
 

@@ -210,7 +210,9 @@ def gain(
         "gain__lowest": lowest,
         "gain__highest": highest,
     }
-    run = make_steps(paths, pattern, options, ("hv_off", "dark", "calibration", "gain"), given)
+    # what follows from a gain is made with it
+    steps = ("hv_off", "dark", "levels", "led", "calibration", "dc", "gain")
+    run = make_steps(paths, pattern, options, steps, given)
     units = {
         "gain": "LSB/p.e.",
         "crosstalk": "",

@@ -319,8 +319,8 @@ def fit_polynomials(
     return found
 
 
-def curves_of(table: Table, minimum_light: float = 0.05) -> LightCurves:
-    """Return the curves of a table of light (product ``levels/light``); saturated points are left out."""
+def _points(table: Table) -> tuple[FloatArray, FloatArray, FloatArray, NDArray[np.bool_]]:
+    """Return levels, light, its error, and which points are not saturated, of a table of light."""
     frame = table.frame.sort("channel", "level")
     level = frame["level"].unique().sort().to_numpy()
 
@@ -330,10 +330,13 @@ def curves_of(table: Table, minimum_light: float = 0.05) -> LightCurves:
 
     with np.errstate(invalid="ignore"):
         usable = ~(values("saturated") > _SATURATED)
-    return fit_light_curves(
-        level, values("photo_electrons"), values("photo_electrons_error"), usable=usable,
-        minimum_light=minimum_light,
-    )  # fmt: skip
+    return level, values("photo_electrons"), values("photo_electrons_error"), usable
+
+
+def curves_of(table: Table, minimum_light: float = 0.05) -> LightCurves:
+    """Return the curves of a table of light (product ``levels/light``); saturated points are left out."""
+    level, light, error, usable = _points(table)
+    return fit_light_curves(level, light, error, usable=usable, minimum_light=minimum_light)
 
 
 def run_led(products: Mapping[str, Any], parameters: LedParameters, _: Context) -> dict[str, Product]:
@@ -351,7 +354,8 @@ def run_led(products: Mapping[str, Any], parameters: LedParameters, _: Context) 
     }  # fmt: skip
     for light, (level, error) in inverse.items():
         columns[f"level_{light:g}"], columns[f"level_{light:g}_error"] = level, error
-    polynomial = fit_polynomials(curves.level, curves.light, curves.error, curves.used, parameters.polynomial)
+    level, given, error, usable = _points(products["levels/light"])
+    polynomial = fit_polynomials(level, given, error, usable & curves.used, parameters.polynomial)
     names = [f"x^{power}" for power in range(parameters.polynomial, -1, -1)]
     return {
         "curves": Table.from_frame(CURVES, pl.DataFrame(columns)),

@@ -178,8 +178,9 @@ class DarkParameters(StrictModel):
 
     Attributes
     ----------
-    gain_smearing : float or None
-        Width of the gain of an avalanche that is held fixed [LSB]; fitted with None. A dark spectrum hardly tells it.
+    gain_smearing : float or "fit"
+        Width of the gain of an avalanche that is held fixed [LSB]; fitted with "fit" (None in Python). A dark spectrum
+        hardly tells it.
     template : str
         File with the shape of a pulse (time in ns and height); the shape of SST-1M by default.
     minimum_entries : int
@@ -195,6 +196,11 @@ class DarkParameters(StrictModel):
     minimum_entries: int = pydantic.Field(5000, ge=100)
     use_noise: bool = False
     bootstrap: int = pydantic.Field(0, ge=0)
+
+    @pydantic.field_validator("gain_smearing", mode="before")
+    @classmethod
+    def _fitted(cls, value: object) -> object:
+        return None if value == "fit" else value
 
 
 class SpeParameters(StrictModel):
@@ -234,7 +240,7 @@ class GainParameters(StrictModel):
     lowest: float = pydantic.Field(0.2, gt=0)
     highest: float = pydantic.Field(8.0, gt=0)
     template: str = ""
-    minimum_entries: int = pydantic.Field(150, ge=50)
+    minimum_entries: int = pydantic.Field(100, ge=50)
 
 
 class LevelParameters(StrictModel):

@@ -132,6 +132,7 @@ def write_calibration(path: Path, table: Table, context: Context) -> Path:
     import h5py
 
     from firstlight import __version__
+    from firstlight.detectors.digicam.options import LightParameters
 
     frame = table.frame
     gain, crosstalk = (
@@ -140,8 +141,12 @@ def write_calibration(path: Path, table: Table, context: Context) -> Path:
     baseline = frame["baseline"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(np.isfinite(crosstalk), gain / (1 - crosstalk), gain)
+    light = getattr(context.options, "light", None)
+    n_samples = light.n_samples if isinstance(light, LightParameters) else 1
+    # a gain of flashes belongs to the charge as it was measured, one of the dark to a sample
+    times = np.where(frame["gain_from"].to_numpy() == "gain", n_samples, 1)
     beside = {
-        "pedestal": (baseline, "LSB", "the same as baseline"),
+        "pedestal": (baseline * times, "LSB", "baseline of all samples of a charge"),
         "charge_per_photoelectron": (mean, "LSB/p.e.", "mean charge of a photo-electron: gain / (1 - crosstalk)"),
         "dc_to_pe": (1 / mean, "p.e./LSB", "photo-electrons = (charge - pedestal) dc_to_pe: 1 / charge_per_photoelectron"),
         "x": (context.channels.column("x"), "mm", "place in the frame of the camera software"),
