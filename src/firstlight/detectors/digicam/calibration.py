@@ -242,7 +242,7 @@ def _flags(
         "saturated": saturated,
         "no_pulses": silent & ~dead,
         "unlit": unlit & ~dead,
-        "few_entries": any_status("no_data") & ~dead,
+        "few_entries": any_status("no_data") & ~dead & ~silent & ~unlit,
         "not_converged": open_,
         "at_limit": any_status("at_bound") & ~dead & ~silent,
         "bad_fit": bad & ~dead,
