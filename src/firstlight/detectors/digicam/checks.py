@@ -90,7 +90,7 @@ def summary(products: Mapping[str, Any], context: Context) -> list[dict[str, Any
 
 def _medians(scene: Scene) -> Iterator[dict[str, Any]]:
     asked = (
-        ("gain", "gain", "LSB/p.e.", 3), ("crosstalk", "crosstalk", "avalanches/avalanche", 4),
+        ("gain", "gain", "LSB/p.e.", 3), ("crosstalk", "crosstalk", "", 4),
         ("dark_rate", "dark rate", "MHz", 3), ("electronics_noise", "electronics noise", "LSB", 4),
         ("baseline", "baseline", "LSB", 2),
     )  # fmt: skip
@@ -103,7 +103,7 @@ def _medians(scene: Scene) -> Iterator[dict[str, Any]]:
                 if name == "baseline" or not middle
                 else f"spread {abs(spread / middle):.1%}"
             )
-            yield {"label": f"{words}, median", "value": round(middle, digits), "unit": f"{unit}, {told}"}
+            yield {"label": f"{words}, median", "value": round(middle, digits), "unit": f"{unit}, {told}".lstrip(", ")}
     time = scene.column("calibration/pixels", "time")[~scene.flagged & ~scene.flags["unlit"]]
     time = time[np.isfinite(time)]
     if time.size > 1:

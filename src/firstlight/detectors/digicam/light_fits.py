@@ -311,6 +311,9 @@ def fit_gain(
     result = fit_many(
         counts, edges, model, edges=True, exposure=exposure, mask=exposure > 0, start=start, fixed=fixed
     )
+    from firstlight.detectors.digicam.spectra import look_again
+
+    result = look_again(result)
     values, begin = result.values.copy(), result.start.copy()
     values[:, 2] += origin
     begin[:, 2] += origin

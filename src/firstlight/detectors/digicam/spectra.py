@@ -15,7 +15,7 @@ from firstlight.detectors.digicam.options import DarkParameters, HvOffParameters
 from firstlight.steps.step import Context, Product, ProductStep
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from numpy.typing import NDArray
 
@@ -41,6 +41,9 @@ __all__ = [
 _WINDOW_SUM = 4.147  # heights in the sum of the seven samples about a pulse
 _BETWEEN = 0.65  # of the height of a pulse
 _OVER_LIMIT = 13.0  # ns for which a pulse is higher than that
+_OF_A_FIT = (
+    "values", "errors", "covariance", "at_bound", "deviance", "ndf", "p_value", "status", "rung", "iterations", "start",
+)  # fmt: skip
 _FAR = 0.3  # relative distance of a gain from the typical one
 _MARGIN = 12  # empty bins above the last count that are still compared with the model
 
@@ -226,57 +229,45 @@ def fit_dark(spectra: Spectra, parameters: DarkParameters, noise: FloatArray | N
             rescue=start is None,
         )  # fmt: skip
 
-    result = look_again(fit(spectra.counts), lambda start: fit(spectra.counts, start))
+    result = look_again(fit(spectra.counts))
     if not parameters.bootstrap:
         return clustered(result, spectra.groups)
     return _bootstrap(result, spectra.groups, parameters.bootstrap, fit)
 
 
-def look_again(result: FitResult, fit: Callable[[FloatArray], FitResult]) -> FitResult:
+def look_again(result: FitResult) -> FitResult:
     """Return the result, with fits whose gain is far from that of the camera tried once more from typical values.
 
-    A spectrum with few pulses has several minima: a rare high pulse may pass for the gain. The lower minimum is kept.
+    A spectrum with few pulses has several minima: a rare high pulse may pass for the gain, or the noise. The lower minimum
+    is kept.
 
     Parameters
     ----------
     result : FitResult
-        Of the compound Poisson model.
-    fit : callable
-        ``fit(start) -> FitResult`` of the same data.
+        Of a compound Poisson model; baselines as they were fitted.
     """
+    from firstlight.fit import fit_many
+
+    names = result.model.names
     gain = result.value("gain")
     if not result.ok.any():
         return result
     typical = np.median(result.values[result.ok], axis=0)
-    index = result.model.index("gain")
     with np.errstate(invalid="ignore"):
-        far = np.isfinite(gain) & (np.abs(gain / typical[index] - 1) > _FAR)
-    if not far.any():
+        far = np.flatnonzero(np.isfinite(gain) & (np.abs(gain / typical[names.index("gain")] - 1) > _FAR))
+    if far.size == 0:
         return result
-    start = np.where(np.isfinite(result.values), result.values, typical)
-    other_than = [
-        k for k, name in enumerate(result.model.names) if name not in ("baseline", "electronics_noise")
-    ]
-    start[np.ix_(far, other_than)] = typical[other_than]
-    again = fit(start)
-    better = far & (again.deviance < result.deviance)
-    fields = (
-        "values",
-        "errors",
-        "covariance",
-        "at_bound",
-        "deviance",
-        "ndf",
-        "p_value",
-        "status",
-        "rung",
-        "iterations",
-        "start",
-    )
+    start = np.where(np.isfinite(result.values[far]), result.values[far], typical)
+    others = [k for k, name in enumerate(names) if name not in ("baseline", "electronics_noise")]
+    start[:, others] = typical[others]
+    own = result.data.select(far)
+    again = fit_many(own.counts, own.x, result.model, start=start, **own.options())
+    better = again.deviance < result.deviance[far]
     chosen = {}
-    for name in fields:
-        one, other = getattr(result, name), getattr(again, name)
-        chosen[name] = np.where(better.reshape(-1, *[1] * (one.ndim - 1)), other, one)
+    for name in _OF_A_FIT:
+        values = getattr(result, name).copy()
+        values[far[better]] = getattr(again, name)[better]
+        chosen[name] = values
     return replace(result, **chosen)
 
 
