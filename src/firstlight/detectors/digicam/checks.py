@@ -103,7 +103,11 @@ def _medians(scene: Scene) -> Iterator[dict[str, Any]]:
                 if name == "baseline" or not middle
                 else f"spread {abs(spread / middle):.1%}"
             )
-            yield {"label": f"{words}, median", "value": round(middle, digits), "unit": f"{unit}, {told}".lstrip(", ")}
+            yield {
+                "label": f"{words}, median",
+                "value": round(middle, digits),
+                "unit": f"{unit}, {told}".lstrip(", "),
+            }
     time = scene.column("calibration/pixels", "time")[~scene.flagged & ~scene.flags["unlit"]]
     time = time[np.isfinite(time)]
     if time.size > 1:
