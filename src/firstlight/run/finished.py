@@ -75,7 +75,7 @@ def context_of(run: Run, detector: Detector) -> Context:
         stored["labels"],
     )
     options = build(configuration_of(detector), run.record["configuration"], run.folder / "run.json")
-    conditions = tuple(entry.get("conditions", {}) for entry in run.record["inputs"])
+    conditions = tuple(entry.get("conditions", {}) for entry in run.record.get("inputs", []))
     return Context(channels, options, tuple(run.record["files"]), bool(run.record["cut"]), conditions)
 
 
