@@ -7,22 +7,11 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 
 import numpy as np
+from reporting import line, once
 
 N_PIXELS, N_SAMPLES = 1296, 50
-
-
-def once(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def line(what, value, limit, unit="", *, at_least=False):
-    good = value >= limit if at_least else value <= limit
-    print(f"{'ok ' if good else 'MISS'}  {what:<66} {value:12,.2f} {unit:<9} limit {limit:,g}")
 
 
 def counting(runs, n_events):

@@ -10,20 +10,10 @@ import statistics
 import time
 
 import numpy as np
+from reporting import line, once
 
 NAMES = ("photo_electrons", "crosstalk", "baseline", "gain", "electronics_noise", "gain_smearing")
 N_EVENTS = 10_000
-
-
-def once(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def line(what, value, limit, unit="", *, at_least=False):
-    good = value >= limit if at_least else value <= limit
-    print(f"{'ok ' if good else 'MISS'}  {what:<66} {value:12,.3f} {unit:<7} limit {limit:,g}", flush=True)
 
 
 def camera(seed, n_pixels, mu, gain, noise, smearing, crosstalk=0.08):
@@ -173,14 +163,14 @@ def main():
 
     counts, edges = camera(1, options.pixels, 2.0, 5.6, 0.9, 0.45)
     both, ratio = compare("amplitudes", counts, edges, options, 26)
-    line("all pixels, all processors", both, 0.4, "s")
-    line("iminuit with the same likelihood / ours, per core", ratio["numpy"], 80, "", at_least=True)
+    line("all pixels, all processors", both, 0.4, "s", digits=3)
+    line("iminuit with the same likelihood / ours, per core", ratio["numpy"], 80, "", at_least=True, digits=3)
     print(f"      iminuit with our model and gradient / ours, per core: {ratio['kernel']:.0f}")
 
     counts, edges = camera(2, options.pixels, 3.0, 20.0, 3.3, 1.8)
     both, ratio = compare("charges of seven samples", counts, edges, options, 30)
-    line("all pixels, all processors", both, 1.0, "s")
-    line("iminuit with the same likelihood / ours, per core", ratio["numpy"], 80, "", at_least=True)
+    line("all pixels, all processors", both, 1.0, "s", digits=3)
+    line("iminuit with the same likelihood / ours, per core", ratio["numpy"], 80, "", at_least=True, digits=3)
     print(f"      iminuit with our model and gradient / ours, per core: {ratio['kernel']:.0f}")
 
 

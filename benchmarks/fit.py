@@ -11,17 +11,7 @@ import time
 import warnings
 
 import numpy as np
-
-
-def once(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def line(what, value, limit, unit="", *, at_least=False):
-    good = value >= limit if at_least else value <= limit
-    print(f"{'ok ' if good else 'MISS'}  {what:<66} {value:12,.2f} {unit:<7} limit {limit:,g}")
+from reporting import line, once
 
 
 def photopeak(threshold, step, slope, width, position):

@@ -11,23 +11,12 @@ import statistics
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+from reporting import line, once
 
 PREFIX = "Module0_VP3-1"
-
-
-def once(function):
-    start = time.perf_counter()
-    function()
-    return time.perf_counter() - start
-
-
-def line(what, value, limit, unit="", *, at_least=False):
-    good = value >= limit if at_least else value <= limit
-    print(f"{'ok ' if good else 'MISS'}  {what:<66} {value:10,.2f} {unit:<5} limit {limit:,g}")
 
 
 def scanning(folder):

@@ -14,7 +14,7 @@ import polars as pl
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.digicam.camera import N_PIXELS
 from firstlight.detectors.digicam.counting import SAMPLE_PERIOD
-from firstlight.detectors.digicam.options import CalibrationParameters
+from firstlight.detectors.digicam.options import CalibrationParameters, light_parameters
 from firstlight.steps.spread import robust_spread
 from firstlight.steps.step import Context, Product, ProductStep
 
@@ -174,11 +174,9 @@ def _seen_height(found: Mapping[str, Any], products: Mapping[str, Any], context:
 
     The gain of a fixed sample is that of a pulse a little before or after its maximum, by the phase of the pixel.
     """
-    from firstlight.detectors.digicam.options import LightParameters
     from firstlight.detectors.digicam.pulse import PulseTemplate
 
-    light = getattr(context.options, "light", None)
-    light = light if isinstance(light, LightParameters) else LightParameters()
+    light = light_parameters(context.options)
     height = np.ones(N_PIXELS)
     of_flashes = found["gain_from"] == "gain"
     if light.n_samples > 1:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,18 +55,27 @@ class Look:
         Of all samples of a pixel [LSB].
     width : ndarray, shape (1296,)
         Standard deviation of the samples of a pixel [LSB].
-    skewness : float
-        Of the samples about the median of their pixel, typical pixel.
     mean : ndarray, shape (1296, n_samples)
         Mean waveform less the median [LSB].
+    samples : ndarray of uint16, shape (n_events, 1296, n_samples)
+        The waveforms.
     """
 
     path: str
     n_events: int
     median: NDArray[np.float64]
     width: NDArray[np.float64]
-    skewness: float
     mean: NDArray[np.float64] = field(repr=False)
+    samples: NDArray[np.uint16] = field(repr=False)
+
+    @cached_property
+    def skewness(self) -> float:
+        """Of the samples of a typical pixel."""
+        by_pixel = _by_pixel(self.samples)
+        centred = by_pixel - by_pixel.mean(axis=1, keepdims=True)
+        with np.errstate(invalid="ignore", divide="ignore"):
+            found = (centred**3).mean(axis=1) / self.width**3
+        return float(np.nanmedian(found)) if (self.width > 0).any() else 0.0
 
     @property
     def flash(self) -> float:
@@ -88,14 +98,15 @@ def look_at(description: Description, n_events: int = _LOOK, start: int = 0) -> 
     samples = np.concatenate([chunk.block("waveforms").values for chunk in chunks])
     if samples.size == 0:
         return None
-    by_pixel = np.moveaxis(samples, 1, 0).reshape(N_PIXELS, -1).astype(np.float64)
+    by_pixel = _by_pixel(samples)
     median = np.median(by_pixel, axis=1)
-    centred = by_pixel - by_pixel.mean(axis=1, keepdims=True)
-    width = centred.std(axis=1)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        skewness = np.nanmedian((centred**3).mean(axis=1) / width**3) if (width > 0).any() else 0.0
     mean = samples.mean(axis=0) - median[:, None]
-    return Look(description.path, samples.shape[0], median, width, float(skewness), mean)
+    return Look(description.path, samples.shape[0], median, by_pixel.std(axis=1), mean, samples)
+
+
+def _by_pixel(samples: NDArray[np.uint16]) -> NDArray[np.float64]:
+    """Return all samples of each pixel, shape (1296, n)."""
+    return np.moveaxis(samples, 1, 0).reshape(N_PIXELS, -1).astype(np.float64)
 
 
 def said_kind(description: Description) -> tuple[str, str] | None:

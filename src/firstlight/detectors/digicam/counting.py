@@ -189,10 +189,10 @@ def count_samples(chunk: Chunk, parameters: SampleParameters, context: Context) 
     near: dict[tuple[str, int], NDArray[np.uint32]] = {}
     outside, first = [], min(parameters.first_sample, waveforms.shape[2])
     for own in np.unique(group):
-        part = waveforms[group == own] if group[0] != group[-1] or not (group == own).all() else waveforms
+        part = waveforms[group == own]
         counts = np.zeros((N_PIXELS, WINDOW), dtype=np.uint32)
         beyond = np.empty(part.size, dtype=np.int32)
-        n_beyond = kernels.count_samples(np.ascontiguousarray(part), low, first, counts, beyond)
+        n_beyond = kernels.count_samples(part, low, first, counts, beyond)
         near[kind, int(own)] = counts
         outside.append(beyond[:n_beyond].copy())
     residual = np.zeros(RESIDUAL.extent, dtype=np.uint32)

@@ -14,8 +14,7 @@ from firstlight.data.sums import add_by_key, add_padded
 from firstlight.detectors.digicam.camera import N_PIXELS
 from firstlight.detectors.digicam.channels import LOWEST
 from firstlight.detectors.digicam.counting import levels_in
-from firstlight.detectors.digicam.options import EXTRACTORS, LightParameters
-from firstlight.run.config import StrictModel
+from firstlight.detectors.digicam.options import EXTRACTORS, ContinuousParameters, LightParameters
 from firstlight.steps.step import ChunkStep, Context, Product
 
 if TYPE_CHECKING:
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from firstlight.data.schema import Chunk
+    from firstlight.run.config import StrictModel
 
 __all__ = ["LEVELS", "Flashes", "Sky", "continuous", "count_flashes", "count_sky", "light"]
 
@@ -239,18 +239,6 @@ class Sky:
 
     def __add__(self, other: Sky) -> Sky:
         return Sky(add_by_key(self.levels, other.levels), self.n_after + other.n_after)
-
-
-class ContinuousParameters(StrictModel):
-    """How samples under continuous light are added up.
-
-    Attributes
-    ----------
-    groups : int
-        Independent groups of events from which the error of a mean is made.
-    """
-
-    groups: int = 20
 
 
 def count_sky(chunk: Chunk, parameters: ContinuousParameters, context: Context) -> Sky:

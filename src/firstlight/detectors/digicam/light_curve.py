@@ -8,7 +8,7 @@ light sources are nearly straight. The inverse is that of the same curve.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
 
     from numpy.typing import ArrayLike, NDArray
-    from scipy.interpolate import PchipInterpolator
 
     FloatArray = NDArray[np.float64]
 
@@ -77,23 +76,11 @@ class LightCurves:
     error: FloatArray
     status: NDArray[Any]
     falls_at: FloatArray
-    _made: dict[int, Any] = field(default_factory=dict, repr=False)
 
     @cached_property
     def used(self) -> NDArray[np.bool_]:
         """Which points the curve goes through, shape (n_pixels, n_levels)."""
         return np.isfinite(self.light)
-
-    def curve(self, pixel: int) -> PchipInterpolator | None:
-        """Return the curve of a pixel, ln(light + 0.05 p.e.) against level; None where it has fewer than two points."""
-        from scipy.interpolate import PchipInterpolator
-
-        if pixel not in self._made:
-            own = self.used[pixel]
-            few = np.count_nonzero(own) < 2
-            y = np.log(self.light[pixel, own] + _SHIFT)
-            self._made[pixel] = None if few else PchipInterpolator(self.level[own], y, extrapolate=False)
-        return self._made[pixel]
 
     @cached_property
     def _pieces(self) -> _Pieces:

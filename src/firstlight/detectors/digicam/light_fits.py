@@ -17,7 +17,12 @@ import polars as pl
 from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.detectors.digicam.camera import N_PIXELS
 from firstlight.detectors.digicam.flashes import lowest_charge
-from firstlight.detectors.digicam.options import GainParameters, LevelParameters, LightParameters
+from firstlight.detectors.digicam.options import (
+    GainParameters,
+    LevelParameters,
+    LightParameters,
+    light_parameters,
+)
 from firstlight.fit.result import Status
 from firstlight.steps.step import Context, Product, ProductStep
 
@@ -272,6 +277,7 @@ def fit_gain(
         if no level has light in the range.
     """
     from firstlight.fit import fit_many
+    from firstlight.fit.models.compound_poisson import pulse_integral
 
     guess = first_guess(charges, parameters)
     if guess is None:
@@ -302,7 +308,7 @@ def fit_gain(
     start[:, 2] -= origin
     known = None if rate is None else _filled(rate[:, None], np.isfinite(rate))[:, 0]
     start[:, 0] = 3.0 if known is None else known
-    dark = 1e-3 * start[:, [0]] * _first_integral(model)
+    dark = 1e-3 * start[:, [0]] * pulse_integral(model.constants)
     start[:, 6:] = np.maximum(np.nan_to_num(start_light[:, chosen]) - dark, 0.01)
     fixed: dict[str, Any] = {} if known is None else {"rate": known}
     if chosen.size > 1 and charges.level[chosen[0]] == 0:
@@ -318,13 +324,6 @@ def fit_gain(
     values[:, 2] += origin
     begin[:, 2] += origin
     return replace(result, values=values, start=begin), chosen
-
-
-def _first_integral(model: Model) -> float:
-    """Return the integral of the pulse of a model [ns]."""
-    n = int(model.constants[0])
-    heights, weights = np.asarray(model.constants[4 : 4 + 2 * n]).reshape(2, n)
-    return float(heights @ weights)
 
 
 def _filled(values: FloatArray, good: NDArray[np.bool_]) -> FloatArray:
@@ -450,8 +449,10 @@ def _fit_level(
     entries = charges.entries[:, index]
     known = np.isfinite(np.stack(list(shared.as_dict().values()))).all(axis=0)
     usable = known & (entries >= parameters.minimum_entries)
+    from firstlight.fit.models.compound_poisson import pulse_integral
+
     model = pulse_model(1, 0.0, light, template, dark=bool(np.nan_to_num(shared.rate).any()))
-    first, second = _first_integral(model), _second_integral(model)
+    first, second = pulse_integral(model.constants), pulse_integral(model.constants, 2)
     rate = 1e-3 * shared.rate
     free = 1 - shared.crosstalk
     shift = rate * first * shared.gain / free
@@ -514,21 +515,9 @@ def _fill_level(
         found[name][rows] = getattr(result, name)
 
 
-def _second_integral(model: Model) -> float:
-    """Return the integral of the square of the pulse of a model [ns]."""
-    n = int(model.constants[0])
-    heights, weights = np.asarray(model.constants[4 : 4 + 2 * n]).reshape(2, n)
-    return float(heights**2 @ weights)
-
-
-def _light_parameters(context: Context) -> LightParameters:
-    found = getattr(context.options, "light", None)
-    return found if isinstance(found, LightParameters) else LightParameters()
-
-
 def run_gain(products: Mapping[str, Any], parameters: GainParameters, context: Context) -> dict[str, Product]:
     """Return gain, crosstalk, baseline and noise of each pixel from several levels; nothing without light."""
-    light = _light_parameters(context)
+    light = light_parameters(context.options)
     charges = Charges.of(products["light/charge"], products["light/levels"], light)
     rate = rate_of_dark(products, parameters)
     found = fit_gain(charges, parameters, light, rate)
@@ -566,7 +555,7 @@ def run_levels(
     products: Mapping[str, Any], parameters: LevelParameters, context: Context
 ) -> dict[str, Product]:
     """Return the light of every pixel at every level."""
-    light = _light_parameters(context)
+    light = light_parameters(context.options)
     charges = Charges.of(products["light/charge"], products["light/levels"], light)
     frame = products["gain/pixels"].frame
     values = {name: frame[name].to_numpy().astype(np.float64) for name in SHARED}

@@ -12,6 +12,7 @@ __all__ = [
     "EXTRACTORS",
     "KINDS",
     "CalibrationParameters",
+    "ContinuousParameters",
     "DarkParameters",
     "GainParameters",
     "HvOffParameters",
@@ -26,6 +27,7 @@ __all__ = [
     "TemplateParameters",
     "TimingParameters",
     "View",
+    "light_parameters",
 ]
 
 Kind = Literal["hv_off", "dark", "led", "dc", "sky"]
@@ -143,6 +145,24 @@ class LightParameters(StrictModel):
     def n_samples(self) -> int:
         """Number of samples whose values add up to a charge."""
         return self.window_width if self.extractor.startswith("integration") else 1
+
+
+def light_parameters(options: StrictModel) -> LightParameters:
+    """Return how the light of flashes is measured in a run, from its options; the default where they say nothing."""
+    found = getattr(options, "light", None)
+    return found if isinstance(found, LightParameters) else LightParameters()
+
+
+class ContinuousParameters(StrictModel):
+    """How samples under continuous light are added up.
+
+    Attributes
+    ----------
+    groups : int
+        Independent groups of events from which the error of a mean is made.
+    """
+
+    groups: int = 20
 
 
 class PeakParameters(StrictModel):

@@ -6,13 +6,13 @@ chain (``light: {extractor: integration}``) are its parameters, as in a configur
 
 from __future__ import annotations
 
-import importlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from firstlight.errors import ConfigError, MissingExtraError
+from firstlight.detectors.digicam.yaml_files import load_yaml
+from firstlight.errors import ConfigError
 from firstlight.run.config import StrictModel, build, load_config
 
 if TYPE_CHECKING:
@@ -303,16 +303,7 @@ def _loaded(path: Path) -> Mapping[str, Any]:
     if not path.is_file():
         what = "the steering file does not exist"
         raise ConfigError(what, where=path)
-    try:
-        yaml: Any = importlib.import_module("yaml")
-    except ImportError as error:
-        package, extra = "pyyaml", "digicam"
-        raise MissingExtraError(package, extra) from error
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        what = f"not valid YAML: {' '.join(str(error).split())}"
-        raise ConfigError(what, where=path) from error
+    content = load_yaml(path, ConfigError, "not valid YAML")
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         what = "the top level must be keys with values: analysis_module: analyse_hvoff"
         raise ConfigError(what, where=path)

@@ -32,12 +32,14 @@ from firstlight.fit.models.starts import in_order
 from firstlight.fit.prototypes import curve_kernel, start_kernel
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from numpy.typing import ArrayLike, NDArray
 
     FloatArray = NDArray[np.float64]
     ComplexArray = NDArray[np.complex128]
 
-__all__ = ["compound_poisson", "make_compound_poisson", "shape_constants", "shape_nodes"]
+__all__ = ["compound_poisson", "make_compound_poisson", "pulse_integral", "shape_constants", "shape_nodes"]
 
 _SHARED = 6  # rate, crosstalk, baseline, gain, electronics noise, gain smearing; photo-electrons of the levels follow
 _HEAD = 4  # constants before the nodes: number of nodes of the pulse and of the flash, levels, distance of levels in x
@@ -132,6 +134,13 @@ def shape_constants(
     nodes = np.stack([np.asarray(heights, dtype=np.float64), np.asarray(weights, dtype=np.float64)])
     head = [float(nodes.shape[1]), float(flashes.size), float(n_levels), float(distance)]
     return tuple(float(value) for value in np.concatenate([head, nodes.ravel(), flashes]))
+
+
+def pulse_integral(constants: Sequence[float], power: int = 1) -> float:
+    """Return the integral over time of a power of the height of the pulse [ns], from the constants of a model."""
+    n = int(constants[0])
+    heights, weights = np.asarray(constants[_HEAD : _HEAD + 2 * n]).reshape(2, n)
+    return float(heights**power @ weights)
 
 
 @kernel

@@ -6,7 +6,6 @@ whose description fits it; one that fits none has a column of its own.
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,8 @@ import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.digicam.camera import N_PIXELS
-from firstlight.errors import InputError, MissingExtraError
+from firstlight.detectors.digicam.yaml_files import load_yaml
+from firstlight.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -125,16 +125,7 @@ _YAML = {
 
 
 def _read_yaml(path: Path) -> tuple[str, Columns]:
-    try:
-        yaml: Any = importlib.import_module("yaml")
-    except ImportError as error:
-        package, extra = "pyyaml", "digicam"
-        raise MissingExtraError(package, extra) from error
-    try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        what = f"the calibration cannot be read: {' '.join(str(error).split())}"
-        raise InputError(what, where=path) from error
+    content = load_yaml(path, InputError, "the calibration cannot be read")
     if not isinstance(content, Mapping) or "gain" not in content:
         what = "this is no calibration of digicampipe: it has no list 'gain'"
         known = [str(key) for key in content] if isinstance(content, Mapping) else None

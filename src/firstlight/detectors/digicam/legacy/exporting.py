@@ -132,7 +132,7 @@ def write_calibration(path: Path, table: Table, context: Context) -> Path:
     import h5py
 
     from firstlight import __version__
-    from firstlight.detectors.digicam.options import LightParameters
+    from firstlight.detectors.digicam.options import light_parameters
 
     frame = table.frame
     gain, crosstalk = (
@@ -141,8 +141,7 @@ def write_calibration(path: Path, table: Table, context: Context) -> Path:
     baseline = frame["baseline"].cast(pl.Float64).fill_null(np.nan).to_numpy()
     with np.errstate(divide="ignore", invalid="ignore"):
         mean = np.where(np.isfinite(crosstalk), gain / (1 - crosstalk), gain)
-    light = getattr(context.options, "light", None)
-    n_samples = light.n_samples if isinstance(light, LightParameters) else 1
+    n_samples = light_parameters(context.options).n_samples
     # a gain of flashes belongs to the charge as it was measured, one of the dark to a sample
     times = np.where(frame["gain_from"].to_numpy() == "gain", n_samples, 1)
     beside = {

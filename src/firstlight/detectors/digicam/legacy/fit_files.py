@@ -31,7 +31,7 @@ from firstlight.detectors.digicam.legacy.npz import NpzFile, write_npz
 from firstlight.errors import InputError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
     from pathlib import Path
 
     from numpy.typing import NDArray
@@ -49,6 +49,7 @@ __all__ = [
     "Layout",
     "dark_table",
     "of_table",
+    "read_first",
     "read_fit",
     "to_frame",
     "write_fit",
@@ -216,6 +217,23 @@ def read_fit(path: Path, layout: Layout) -> FitFile:
         }
     array = array.astype(np.float64)
     return FitFile(layout, array[..., 0], array[..., 1], beside, path)
+
+
+def read_first(path: Path, layouts: Sequence[Layout]) -> FitFile:
+    """Read a fit file of the first of some layouts that it has.
+
+    Raises
+    ------
+    InputError
+        What is wrong with it as one of the first layout, if it has none of them.
+    """
+    errors = []
+    for layout in layouts:
+        try:
+            return read_fit(path, layout)
+        except InputError as error:
+            errors.append(error)
+    raise errors[0]
 
 
 def _wrong(path: Path, layout: Layout, array: NDArray[Any]) -> InputError:

@@ -183,15 +183,7 @@ def _sample_figures(
 
 def _read_any(path: Path, layouts: Sequence[fit_files.Layout]) -> fit_files.FitFile | None:
     """Return a fit file of one of some layouts; None where it is not there."""
-    if not path.is_file():
-        return None
-    errors = []
-    for layout in layouts:
-        try:
-            return fit_files.read_fit(path, layout)
-        except InputError as error:
-            errors.append(error)
-    raise errors[0]
+    return fit_files.read_first(path, layouts) if path.is_file() else None
 
 
 def _baseline_of(path: Path | None, reference: NDArray[np.int64]) -> FloatArray:
@@ -246,7 +238,7 @@ def _scan_figures(script: Scan, choice: Choice) -> list[Figure]:
     if script.peaks_path.is_file():
         figures += _peak_figures(script.peaks_path)
     if light is not None:
-        led = _read_any(script.led_path, (fit_files.LED,)) if script.led_path.is_file() else None
+        led = _read_any(script.led_path, (fit_files.LED,))
         figures += _light_figures(script.fit_path.stem, light, led, script.levels, choice)
     if not figures:
         what = "there is no histogram file and no fit file of this scan"

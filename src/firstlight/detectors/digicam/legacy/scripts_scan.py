@@ -163,15 +163,7 @@ def _earlier(
 ) -> fit_files.FitFile | None:
     """Return an earlier fit; None if it was not asked for and is not there."""
     path = script.output / (name or usual)
-    if name is None and not path.is_file():
-        return None
-    errors = []
-    for layout in layouts:
-        try:
-            return fit_files.read_fit(path, layout)
-        except InputError as error:
-            errors.append(error)
-    raise errors[0]
+    return None if name is None and not path.is_file() else fit_files.read_first(path, layouts)
 
 
 def _inputs(script: Scan) -> tuple[fit_files.FitFile | None, fit_files.FitFile | None]:

@@ -152,10 +152,10 @@ def _curves(
         colour = "#20262c" if number == 0 else _ODD[(number - 1) % 3]
         shown = np.where(light[pixel] > _LOWEST / 2, light[pixel], np.nan)
         error = np.minimum(errors[pixel], 0.99 * np.nan_to_num(shown, nan=1.0))
-        curve = curves.curve(pixel)
-        if curve is not None:
-            fine = np.linspace(curve.x[0], curve.x[-1], 200)
-            height = np.exp(curve(fine)) - _SHIFT
+        through = curves.level[curves.used[pixel]]
+        if through.size > 1:
+            fine = np.linspace(through[0], through[-1], 200)
+            height = curves.light_at(fine)[pixel]
             ax.plot(fine, np.where(height > _LOWEST / 2, height, np.nan), color=colour, linewidth=0.8)
         ax.errorbar(levels, shown, error, fmt="o", markersize=3.2, elinewidth=0.8, color=colour, label=name)
     top = float(np.nanmax(light))
