@@ -5,6 +5,7 @@ What to use when:
 - `process` runs a detector's default chain on files or folders and returns the run;
 - `open_run` opens a run directory as a mapping of products;
 - `get_detector` and `detector_names` find detectors, built in or of other packages;
+- built-in detectors are attributes: `firstlight.velo` is `firstlight.detectors.velo`;
 - the steps of `firstlight.steps` and of each detector are plain functions on arrays and tables.
 """
 
@@ -36,6 +37,10 @@ def __getattr__(name: str) -> Any:
 
     if name in _PLACES:
         return getattr(importlib.import_module(_PLACES[name]), name)
+    from firstlight.detectors import BUILT_IN
+
+    if name in BUILT_IN:
+        return importlib.import_module(f"firstlight.detectors.{name}")
     what = f"module 'firstlight' has no attribute {name!r}"
     raise AttributeError(what)
 
