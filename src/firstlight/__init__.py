@@ -5,7 +5,7 @@ What to use when:
 - `process` runs a detector's default chain on files or folders and returns the run;
 - `open_run` opens a run directory as a mapping of products;
 - `get_detector` and `detector_names` find detectors, built in or of other packages;
-- built-in detectors are attributes: `firstlight.velo` is `firstlight.detectors.velo`;
+- built-in detectors are attributes of this package, by name;
 - the steps of `firstlight.steps` and of each detector are plain functions on arrays and tables.
 """
 

@@ -795,13 +795,13 @@ def test_template_files_of_something_else(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("package", "call"),
+    ("package", "extra", "call"),
     [
-        ("yaml", lambda path: read_calibration(path)),
-        ("astropy.io.fits", lambda path: TemplateHistograms.read(path)),
+        ("yaml", "yaml", lambda path: read_calibration(path)),
+        ("astropy.io.fits", "digicam", lambda path: TemplateHistograms.read(path)),
     ],
 )
-def test_a_missing_library_is_named(tmp_path, monkeypatch, package, call):
+def test_a_missing_library_is_named(tmp_path, monkeypatch, package, extra, call):
     path = tmp_path / ("c.yml" if package == "yaml" else "t.fits")
     path.write_text("gain: [1]")
     real = importlib.import_module
@@ -814,5 +814,5 @@ def test_a_missing_library_is_named(tmp_path, monkeypatch, package, call):
     monkeypatch.setattr(importlib, "import_module", without)
     with pytest.raises(UsageError, match=r"is not installed") as caught:
         call(path)
-    assert "firstlight[digicam]" in str(caught.value)
+    assert f"firstlight[{extra}]" in str(caught.value)
     assert isinstance(path, Path)

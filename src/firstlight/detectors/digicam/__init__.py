@@ -9,7 +9,7 @@ The folder, in the order in which data go through it:
 - `spectra`, `light_fits`, `light_curve`, `timing`, `continuous_light`, `calibration`: counts to constants
 - `simulation/`, `simulate`, `pulse`: files with known truth
 - `scene`, `overview`, `checks`, `views/`: the run by pixel, its numbers, verdicts and pictures
-- `commands`, `steering`, `yaml_files`, `legacy/`: verbs, options and files of the original scripts
+- `commands`, `steering`, `legacy/`: verbs, options and files of the original scripts
 """
 
 from __future__ import annotations

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from firstlight.detectors.digicam.yaml_files import load_yaml
+from firstlight.yaml_files import load_yaml
 from firstlight.errors import ConfigError
 from firstlight.run.config import StrictModel, build, load_config
 

@@ -14,7 +14,7 @@ import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.digicam.camera import N_PIXELS
-from firstlight.detectors.digicam.yaml_files import load_yaml
+from firstlight.yaml_files import load_yaml
 from firstlight.errors import InputError
 
 if TYPE_CHECKING:

@@ -1,4 +1,4 @@
-"""YAML, of which steering files and calibrations of other tools are made."""
+"""YAML, of which steering files and settings of other tools are made."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ def load_yaml(path: Path, kind: type[FirstlightError], wrong: str) -> Any:
     try:
         yaml: Any = importlib.import_module("yaml")
     except ImportError as error:
-        package, extra = "pyyaml", "digicam"
+        package, extra = "pyyaml", "yaml"
         raise MissingExtraError(package, extra) from error
     try:
         return yaml.safe_load(path.read_text(encoding="utf-8"))
