@@ -8,7 +8,7 @@ many processes there are, so that one process and a cluster give the same result
 from __future__ import annotations
 
 import logging
-import os
+from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from functools import reduce
@@ -367,13 +367,17 @@ def skip_beyond(records: Sequence[InputRecord], limit: int | None) -> list[Input
 
 
 def unique_names(paths: Sequence[str]) -> list[str]:
-    """Return short names of files: the base name, or with as much of the folder as tells them apart."""
-    names = [Path(path).name for path in paths]
-    repeated = {name for name in names if names.count(name) > 1}
-    if not repeated:
-        return names
-    common = os.path.commonpath([str(Path(path).absolute().parent) for path in paths])
-    return [
-        os.path.relpath(Path(path).absolute(), common) if Path(path).name in repeated else Path(path).name
-        for path in paths
-    ]
+    """Return short names of files: the base name, or with as many of its folders as tell it from the others."""
+    parts = [Path(path).absolute().parts for path in paths]
+    depths = [1] * len(parts)
+    while True:
+        names = ["/".join(own[-depth:]) for own, depth in zip(parts, depths, strict=True)]
+        counts = Counter(names)
+        # the same path twice cannot be told apart
+        longer = [
+            depth + 1 if counts[name] > 1 and depth < len(own) else depth
+            for name, own, depth in zip(names, parts, depths, strict=True)
+        ]
+        if longer == depths:
+            return names
+        depths = longer

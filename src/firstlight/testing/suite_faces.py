@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import os
 import re
 import subprocess
 import sys
@@ -94,8 +95,10 @@ class FaceTests:
         """`firstlight process FOLDER` finds the files and the detector by itself."""
         folder = tmp_path / "files"
         folder.mkdir()
+        # folders of one name may stand in different ones of a tree
+        common = os.path.commonpath([path.parent for path in self.bench.files])
         for path in self.bench.files:
-            copy_input(path, folder / path.name)
+            copy_input(path, folder / path.relative_to(common))
         status, out, err = command_line(
             "process", folder, "-o", tmp_path / "run", "--json", "-q", "--no-plots"
         )
