@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import pydantic
 
-from firstlight.yaml_files import load_yaml
 from firstlight.errors import ConfigError
 from firstlight.run.config import StrictModel, build, load_config
+from firstlight.yaml_files import load_yaml
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -14,8 +14,8 @@ import polars as pl
 
 from firstlight.data.schema import Column, Table, TableSchema
 from firstlight.detectors.digicam.camera import N_PIXELS
-from firstlight.yaml_files import load_yaml
 from firstlight.errors import InputError
+from firstlight.yaml_files import load_yaml
 
 if TYPE_CHECKING:
     from pathlib import Path
