@@ -6,6 +6,7 @@ BUILT_IN = {
     "spinquest": "firstlight.detectors.spinquest:detector",
     "etroc": "firstlight.detectors.etroc:detector",
     "velo": "firstlight.detectors.velo:detector",
+    "lartpc": "firstlight.detectors.lartpc:detector",
     "digicam": "firstlight.detectors.digicam:detector",
 }
 
@@ -14,5 +15,6 @@ TITLES = {
     "spinquest": "Drift chambers, hodoscopes, proportional tubes: occupancies, verdicts, event displays.",
     "etroc": "Timing chips: time resolution of a telescope, charge injection, decoding of every read-out.",
     "velo": "VeloPix threshold scans with a source: target and gain of every pixel.",
+    "lartpc": "Electrons and photons in liquid argon: drift, read-out, 3-D views, beautiful and ugly events.",
     "digicam": "SiPM camera: gain, crosstalk, dark rate and light yield of every pixel.",
 }

@@ -1,0 +1,193 @@
+"""What the verbs have in common: tracks given by path, liquid argon, energies as people write them."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from firstlight.errors import InputError, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    import polars as pl
+
+    from firstlight.detectors.lartpc.medium import Medium
+    from firstlight.detectors.lartpc.track import Track
+
+__all__ = [
+    "Tracks", "chosen", "energies_of", "energy_of", "finish", "medium_from", "medium_options", "numbers", "say",
+]  # fmt: skip
+
+_ENERGY = re.compile(r"\s*(?P<number>\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*(?P<unit>[a-zA-Z]*)\s*")
+_UNITS = {"": 1.0, "ev": 1e-3, "kev": 1.0, "mev": 1e3, "gev": 1e6}
+
+
+def medium_options(command: Any) -> Any:
+    """Add the options that describe liquid argon and its field."""
+    options = (
+        click.option(
+            "--medium", "preset", type=click.Choice(["dune87K", "gampy110K"]), default="dune87K", show_default=True,
+            help="Liquid argon at 87 K, or at 110 K with the numbers of the original tool.",
+        ),
+        click.option("--temperature", type=float, help="Temperature [K]."),
+        click.option("--field", type=float, help="Drift field [kV/cm]."),
+        click.option("--lifetime", type=float, help="Lifetime of drifting electrons [ms]."),
+        click.option("--velocity", metavar="MODEL", help="Drift velocity: bnl, bnl-gampy, walkowiak, icarus, larsoft; or a file of field [kV/cm] and velocity [mm/us]."),
+        click.option("--extrapolate", is_flag=True, help="Use a velocity model outside its range."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def medium_from(options: dict[str, Any]) -> Medium:
+    """Return the medium of the options that `medium_options` added, which are taken out."""
+    from firstlight.detectors.lartpc.options import MediumOptions
+    from firstlight.run.config import build
+
+    names = ("preset", "temperature", "field", "lifetime")
+    given = {name: value for name in names if (value := options.pop(name)) is not None}
+    if options.pop("extrapolate"):
+        given["extrapolate"] = True
+    velocity = options.pop("velocity")
+    if velocity is None or not Path(velocity).is_file():
+        return build(MediumOptions, given | ({} if velocity is None else {"velocity": velocity})).medium()
+    # a table may allow what no built-in model does: it is there before anything is checked
+    from firstlight.detectors.lartpc.velocity import read_velocity_table
+
+    return build(MediumOptions, given).medium(read_velocity_table(velocity))
+
+
+def energy_of(text: str) -> float:
+    """Return an energy [keV]: ``10MeV``, ``500 keV``; a bare number is in keV.
+
+    Raises
+    ------
+    UsageError
+        If it is none.
+    """
+    found = _ENERGY.fullmatch(text)
+    if found is None or found["unit"].lower() not in _UNITS:
+        what = f"{text!r} is not an energy"
+        raise UsageError(what, hint="for example 10MeV, 500keV; a bare number is in keV")
+    return float(found["number"]) * _UNITS[found["unit"].lower()]
+
+
+def energies_of(
+    _: click.Context, __: click.Parameter, value: str | Sequence[str] | None
+) -> tuple[float, ...]:
+    """Return the energies [keV] of an option: one, several with commas, or the option repeated."""
+    texts = [value] if isinstance(value, str) else list(value or ())
+    return tuple(energy_of(part) for text in texts for part in text.split(",") if part.strip())
+
+
+def numbers(unit: str) -> Callable[[click.Context, click.Parameter, str | None], tuple[float, ...]]:
+    """Return what turns an option into numbers: several with commas, all in `unit`."""
+
+    def read(_: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...]:
+        try:
+            return tuple(float(part) for part in (value or "").split(",") if part.strip())
+        except ValueError as error:
+            what = f"--{parameter.name}: {value!r} are not numbers [{unit}]"
+            raise UsageError(what, hint=f"--{parameter.name} 0.1,0.5,1") from error
+
+    return read
+
+
+class Tracks:
+    """The tracks that a verb works on; those that cannot be read do not stop it.
+
+    Parameters
+    ----------
+    paths : sequence of Path
+        Single tracks however they are spelled, and folders, below which all are taken.
+
+    Raises
+    ------
+    InputError
+        If a folder holds no track.
+    """
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        self.paths: list[Path] = []
+        for path in paths:
+            inside = chosen(path, (), ())["path"].to_list() if path.is_dir() else [path]
+            self.paths += [Path(each) for each in inside]
+        self.refused: list[InputError] = []
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __iter__(self) -> Iterator[tuple[Path, Track]]:
+        for path in self.paths:
+            track = self.load(path)
+            if track is not None:
+                yield path, track
+
+    def load(self, path: Path, event: int | None = None) -> Track | None:
+        """Return a track, or None for one that is refused."""
+        from firstlight.detectors.lartpc.reading.tracks import load
+
+        try:
+            return load(path, event=event)
+        except InputError as error:
+            self.refused.append(error)
+            return None
+
+    def finish(self) -> None:
+        """Raise `InputError` if any track was refused: all are named, the others have been processed."""
+        finish(self.refused, len(self))
+
+
+def finish(refused: Sequence[InputError], total: int) -> None:
+    """Raise `InputError` if any of so many tracks was refused, with the reasons."""
+    if not refused:
+        return
+    if total == 1:
+        raise refused[0]
+    for error in refused:
+        click.echo(f"  refused {error}", err=True)
+    what = f"{len(refused)} of {total} tracks were refused, the others have been processed"
+    raise InputError(what)
+
+
+def chosen(root: Path, particles: Sequence[str], energies: Sequence[float]) -> pl.DataFrame:
+    """Return the catalogue of a tree, or of those of its tracks that have some particle and energy [keV].
+
+    Raises
+    ------
+    InputError
+        If none is left; what exists is named.
+    """
+    import polars as pl
+
+    from firstlight.detectors.lartpc.reading.catalogue import catalogue
+
+    frame = catalogue(root)
+    found = frame
+    if particles:
+        found = found.filter(pl.col("particle").is_in(list(particles)))
+    if energies:
+        found = found.filter(pl.col("energy_keV").is_in(list(energies)))
+    if not found.height:
+        there = (
+            frame.select("particle", "energy_keV").unique().sort("particle", "energy_keV", nulls_last=True)
+        )
+        known = [f"{row[0] or 'particle not known'} {_mev(row[1])}" for row in there.iter_rows()]
+        what = "holds no track" if not frame.height else "holds no track of that particle and energy"
+        raise InputError(what, where=root, known=known)
+    return found
+
+
+def _mev(energy: float | None) -> str:
+    return "of unknown energy" if energy is None else f"{energy / 1000:g} MeV"
+
+
+def say(options: dict[str, Any], line: str) -> None:
+    """Print a line unless `--quiet` was given."""
+    if not options.get("quiet"):
+        click.echo(line)

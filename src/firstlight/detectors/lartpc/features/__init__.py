@@ -1,0 +1,1 @@
+"""What the shape of an event says: voxels, clusters, paths, arms."""

@@ -1,0 +1,1 @@
+"""Reading and writing of tracks: every form in which they come."""

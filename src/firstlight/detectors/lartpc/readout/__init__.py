@@ -1,0 +1,1 @@
+"""Read-outs: pixels, tiles, wires and waveforms."""

@@ -1,0 +1,308 @@
+"""Reads tracks: a folder of them is one input and a track is one of its events; so is a single file, or a file of many."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import zipfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from firstlight.data.patterns import FilePattern
+from firstlight.data.schema import Chunk, Span
+from firstlight.detector import Description, Plan
+from firstlight.detectors.lartpc.reading.names import FOLDERS, FORMS, TrackName, find, split_ending
+from firstlight.errors import FirstlightError, InputError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from firstlight.data.channels import ChannelMap
+    from firstlight.data.schema import TableSchema
+    from firstlight.detectors.lartpc.options import Options
+    from firstlight.detectors.lartpc.tables import Entry
+
+__all__ = ["SOURCES", "EventFiles", "TrackFiles", "TrackFolders", "plan"]
+
+_LAYOUTS = ({"r", "num_e"}, {"r", "delta_energy"}, {"x", "y", "z", "charge"}, {"hits", "charge"})
+_SAMPLE = 3  # files of a folder that are opened to see what they are, where their names do not say it
+
+
+def _schemas() -> Mapping[str, TableSchema]:
+    from firstlight.detectors.lartpc.tables import SCHEMAS
+
+    return SCHEMAS
+
+
+@dataclass(frozen=True)
+class TrackFolders:
+    """A folder with files of tracks: ``E0001000`` of a tree, or any other."""
+
+    name: str = "tracks"
+    title: str = "folders of tracks (npz with positions and charges, truth beside them)"
+    version: int = 1
+    suffixes: tuple[str, ...] = ()
+    patterns: tuple[FilePattern, ...] = (FilePattern("E{energy:07d}_{tag}"), FilePattern("E{energy:07d}"))
+    span_events: int | None = 8
+    folders: bool = True
+    schemas: Mapping[str, TableSchema] = field(default_factory=_schemas)
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether a folder holds tracks."""
+        try:
+            return path.is_dir() and bool(_tracks_in(path))
+        except OSError:
+            return False
+
+    def describe(self, path: Path) -> Description:
+        """Return which tracks a folder holds; no file is read whole.
+
+        Raises
+        ------
+        InputError
+            If it holds none.
+        """
+        stems = _stems(path)
+        particle, _energy = _folder_words(path)
+        forms = [form for form in FORMS if any(form in find(stem).files for stem in stems)]
+        n_truth = sum(bool({"json", "pickle"} & set(find(stem).files)) for stem in stems)
+        facts = {"tracks": len(stems), "with a truth record": n_truth, "forms": ", ".join(forms)}
+        if particle:
+            facts["particle"] = particle
+        notes = () if n_truth == len(stems) else (f"{len(stems) - n_truth} tracks without a truth record",)
+        return Description(
+            str(path), self.name, "folder of tracks", len(stems), _all_columns(), facts,
+            _conditions(self.patterns, path), notes,
+        )  # fmt: skip
+
+    def read(
+        self,
+        span: Span,
+        columns: Mapping[str, tuple[str, ...]],
+        channels: ChannelMap,  # noqa: ARG002  (points are at places, not at channels)
+        *,
+        chunk_events: int | None = None,
+    ) -> Iterator[Chunk]:
+        """Yield tracks `span.start` to `span.stop` in the order of their names; a damaged one is an event that was refused."""
+        stems = _stems(Path(span.path))[span.start : span.stop]
+        yield from _chunks(span, columns, chunk_events, (_entry(stem) for stem in stems))
+
+
+@dataclass(frozen=True)
+class TrackFiles:
+    """One track."""
+
+    name: str = "track"
+    title: str = "files of one track (npz, also compressed or with energies)"
+    version: int = 1
+    suffixes: tuple[str, ...] = (".npz", ".npy")
+    patterns: tuple[FilePattern, ...] = (
+        FilePattern("TrackE{energy:07d}_D{date:08d}_T{time:010d}{form}npz"),
+        FilePattern("TrackE{energy:07d}{rest}"),
+    )
+    span_events: int | None = None
+    common: tuple[str, ...] = (".npz", ".npy")
+    schemas: Mapping[str, TableSchema] = field(default_factory=_schemas)
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether a file is a track."""
+        return path.is_file() and path.name.endswith(self.suffixes) and _is_track(path)
+
+    def describe(self, path: Path) -> Description:
+        """Return what a file holds.
+
+        Raises
+        ------
+        InputError
+            If it cannot be used.
+        """
+        entry = _entry(path, refuse=True)
+        track = entry.track
+        facts: dict[str, Any] = {}
+        notes: tuple[str, ...] = ()
+        if track is not None:
+            facts = {"points": len(track), "electrons": track.charge}
+            if track.truth is not None:
+                facts |= {"particle": track.truth.particle, "energy": f"{track.truth.energy / 1000:g} MeV"}
+            else:
+                notes = ("no truth record",)
+        return Description(
+            str(path), self.name, "track", 1, _all_columns(), facts, _conditions(self.patterns, path), notes
+        )
+
+    def read(
+        self,
+        span: Span,
+        columns: Mapping[str, tuple[str, ...]],
+        channels: ChannelMap,  # noqa: ARG002  (points are at places, not at channels)
+        *,
+        chunk_events: int | None = None,
+    ) -> Iterator[Chunk]:
+        """Yield the track."""
+        entries = (_entry(Path(span.path), refuse=True) for _ in range(span.start, span.stop))
+        yield from _chunks(span, columns, chunk_events, entries)
+
+
+@dataclass(frozen=True)
+class EventFiles:
+    """A file of many events with segments of tracks: edep-sim, larnd-sim, GAMPixPy."""
+
+    name: str = "segments"
+    title: str = "HDF5 files of track segments (edep-sim as larnd-sim has it, GAMPixPy)"
+    version: int = 1
+    suffixes: tuple[str, ...] = (".h5", ".hdf5")
+    patterns: tuple[FilePattern, ...] = ()
+    span_events: int | None = 8
+    common: tuple[str, ...] = (".h5", ".hdf5")
+    schemas: Mapping[str, TableSchema] = field(default_factory=_schemas)
+
+    def sniff(self, path: Path) -> bool:
+        """Return whether a file has segments of tracks."""
+        from firstlight.detectors.lartpc.reading.segments import open_events
+
+        if not (path.is_file() and path.name.endswith(self.suffixes)):
+            return False
+        try:
+            open_events(path)
+        except FirstlightError:
+            return False
+        return True
+
+    def describe(self, path: Path) -> Description:
+        """Return which events a file holds.
+
+        Raises
+        ------
+        InputError
+            If it cannot be used.
+        """
+        from firstlight.detectors.lartpc.reading.segments import open_events
+
+        events = open_events(path)
+        facts = {"written by": events.kind, "events": len(events)}
+        return Description(str(path), self.name, "events", len(events), _all_columns(), facts)
+
+    def read(
+        self,
+        span: Span,
+        columns: Mapping[str, tuple[str, ...]],
+        channels: ChannelMap,  # noqa: ARG002  (points are at places, not at channels)
+        *,
+        chunk_events: int | None = None,
+    ) -> Iterator[Chunk]:
+        """Yield events `span.start` to `span.stop` in the order of the file."""
+        from firstlight.detectors.lartpc.reading.segments import open_events
+        from firstlight.detectors.lartpc.tables import Entry
+
+        file = open_events(Path(span.path))
+        chosen = file.events[span.start : span.stop]
+        entries = (Entry(file.name_of(event), file.track(event)) for event in chosen)
+        yield from _chunks(span, columns, chunk_events, entries)
+
+
+def _chunks(
+    span: Span,
+    columns: Mapping[str, tuple[str, ...]],
+    chunk_events: int | None,
+    entries: Iterator[Entry],
+) -> Iterator[Chunk]:
+    from firstlight.detectors.lartpc.tables import to_tables
+
+    step = chunk_events or 1
+    for start in range(span.start, max(span.stop, span.start + 1), step):
+        stop = min(start + step, span.stop)
+        part = list(itertools.islice(entries, stop - start))
+        yield Chunk(Span(span.path, span.index, start, stop), to_tables(part, columns))
+
+
+def _all_columns() -> dict[str, tuple[str, ...]]:
+    return {name: tuple(schema.names) for name, schema in _schemas().items()}
+
+
+def _conditions(patterns: Sequence[FilePattern], path: Path) -> Mapping[str, Any]:
+    return next((found for pattern in patterns if (found := pattern.match(path.name))), {})
+
+
+def _tracks_in(folder: Path) -> list[str]:
+    """Return the names, without endings, of the tracks in a folder; files of other kinds are left out."""
+    stems: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        stem, form = split_ending(path.name)
+        if form in FORMS and path.is_file():
+            stems.setdefault(stem, path)
+    named = [stem for stem in stems if TrackName.of(stem) is not None]
+    if named:
+        return named
+    first = list(stems.values())[:_SAMPLE]
+    return list(stems) if first and all(_is_track(path) for path in first) else []
+
+
+def _is_track(path: Path) -> bool:
+    """Return whether a file is an archive with the arrays of a track, by their names."""
+    try:
+        with zipfile.ZipFile(path) as archive:
+            keys = {name.removesuffix(".npy") for name in archive.namelist()}
+    except (OSError, zipfile.BadZipFile):
+        return False
+    return any(layout <= keys for layout in _LAYOUTS)
+
+
+def _stems(folder: Path) -> list[Path]:
+    try:
+        names = _tracks_in(folder)
+    except OSError as error:
+        what = f"cannot be listed: {error.strerror or error}"
+        raise InputError(what, where=folder) from error
+    if not names:
+        what = "the folder holds no track"
+        hint = "tracks are called TrackE0001000_D20250527_T1337068902.npz"
+        raise InputError(what, where=folder, hint=hint)
+    return [folder / name for name in names]
+
+
+def _folder_words(folder: Path) -> tuple[str, float]:
+    """Return the particle and the energy [keV] that a folder of a tree says; empty and NaN where it does not."""
+    particle = next((FOLDERS[part] for part in reversed(folder.absolute().parts) if part in FOLDERS), "")
+    found = _conditions(TrackFolders().patterns, folder)
+    return particle, float(found.get("energy", math.nan))
+
+
+def _entry(path: Path, *, refuse: bool = False) -> Entry:
+    """Return a track; a damaged one is raised with `refuse`, or else an entry with the reason."""
+    from firstlight.detectors.lartpc.reading.tracks import load
+    from firstlight.detectors.lartpc.tables import Entry
+
+    particle, energy = _folder_words(path.parent)
+    name = split_ending(path.name)[0]
+    try:
+        track = load(path)
+    except InputError as error:
+        if refuse:
+            raise
+        return Entry(name, None, error.what, particle, energy)
+    told = int(track.meta.get("recorded_electrons", track.charge)) if track.truth is not None else None
+    return Entry(track.name or name, track, "", particle, energy, told)
+
+
+def plan(options: Options, descriptions: Sequence[Description]) -> Plan:
+    """Return how the tracks of one run are to be read."""
+    from firstlight.data.select import Cut, Selection
+    from firstlight.detectors.lartpc.channels import channel_map
+    from firstlight.run.provenance import digest_file
+
+    options.medium.medium()  # what is wrong with it is told before anything is read
+    conditions: dict[str, dict[str, Any]] = {}
+    for found in descriptions:
+        if found.source != TrackFiles().name:
+            continue
+        # the truth beside a single file is no input, but what follows depends on it
+        beside = find(found.path).files
+        records = [beside[name] for name in ("json", "pickle") if name in beside]
+        if records:
+            conditions[found.path] = {"truth": digest_file(records[0])}
+    selection = Selection(tuple(Cut(cut, "events", cut) for cut in options.cuts))
+    return Plan(channel_map(options.anode), selection, conditions=conditions)
+
+
+SOURCES = (TrackFolders(), TrackFiles(), EventFiles())

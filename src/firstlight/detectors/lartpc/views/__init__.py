@@ -1,0 +1,1 @@
+"""Pictures of tracks, hits and what was measured on them."""

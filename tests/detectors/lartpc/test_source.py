@@ -1,0 +1,154 @@
+"""Tracks become tables and tables become tracks: nothing is lost, nothing damaged is passed over."""
+
+from __future__ import annotations
+
+import json
+import shutil
+
+import numpy as np
+import pytest
+
+from firstlight.data.schema import Span
+from firstlight.detectors.lartpc.channels import channel_map, pads_at
+from firstlight.detectors.lartpc.options import AnodeOptions, Options
+from firstlight.detectors.lartpc.reading.tracks import load, save
+from firstlight.detectors.lartpc.simulation.generate import simulate_track
+from firstlight.detectors.lartpc.source import EventFiles, TrackFiles, TrackFolders, plan
+from firstlight.detectors.lartpc.tables import SCHEMAS, Entry, to_tables, tracks_of
+from firstlight.detectors.lartpc.track import Track
+from firstlight.errors import InputError, SchemaError, UsageError
+
+ALL = {name: tuple(schema.names) for name, schema in SCHEMAS.items()}
+
+
+def same(one: Track, other: Track) -> bool:
+    equal = np.array_equal(one.positions, other.positions) and np.array_equal(one.num_e, other.num_e)
+    for name in ("energy", "particle_id", "parent_id", "pdg", "creator"):
+        mine, theirs = getattr(one, name), getattr(other, name)
+        equal &= (mine is None) == (theirs is None) and (mine is None or np.array_equal(mine, theirs))
+    if one.truth is None or other.truth is None:
+        return equal and one.truth is None and other.truth is None
+    mine, theirs = one.truth, other.truth
+    equal &= (mine.particle, mine.energy, mine.first_interaction) == (
+        theirs.particle,
+        theirs.energy,
+        theirs.first_interaction,
+    )
+    for name in ("kind", "energy", "position", "particle_id"):
+        equal &= np.array_equal(getattr(mine.interactions, name), getattr(theirs.interactions, name))
+    arms = [(arm.pdg, arm.kinetic_energy, arm.direction.tolist()) for arm in mine.arms]
+    return equal and arms == [(arm.pdg, arm.kinetic_energy, arm.direction.tolist()) for arm in theirs.arms]
+
+
+def chunks_of(source, path, **options):
+    found = source.describe(path)
+    span = Span(str(path), 0, 0, found.n_events)
+    return list(source.read(span, ALL, channel_map(AnodeOptions()), **options))
+
+
+def test_tables_give_the_tracks_back():
+    tracks = [
+        simulate_track(kind, 4000.0, seed) for seed, kind in enumerate(("photon", "electron", "positron"))
+    ]
+    bare = Track(tracks[1].positions, tracks[1].num_e, name="bare")
+    from firstlight.data.schema import Chunk
+
+    entries = [Entry(track.name, track) for track in (*tracks, bare)]
+    entries.insert(1, Entry("bad", None, "it is cut off", "photon", 1000.0))
+    chunk = Chunk(Span("x", 0, 0, 5), to_tables(entries, ALL))
+    for name, table in chunk.parts.items():
+        table.schema.validate(table.frame, name)
+    found = list(tracks_of(chunk))
+    assert [row["track"] for row, _ in found] == [entry.name for entry in entries if entry.track]
+    assert all(same(one, other) for (_, one), other in zip(found, [*tracks, bare], strict=True))
+    refused = chunk.table("events").frame.row(1, named=True)
+    assert (refused["status"], refused["reason"], refused["energy"]) == ("refused", "it is cut off", 1000.0)
+
+
+def test_a_folder_is_read_as_its_files(tree):
+    for folder in tree.folders:
+        for size in (1, 3, 100):
+            rows = [
+                row
+                for chunk in chunks_of(TrackFolders(), folder, chunk_events=size)
+                for row in tracks_of(chunk)
+            ]
+            names = [row["track"] for row, _ in rows]
+            assert names == sorted(names)
+            for row, track in rows:
+                alone = load(folder / row["track"])
+                # charges as 32 bits are exact; truth is not there for one of them
+                assert same(track, alone)
+
+
+def test_a_damaged_track_is_an_event_that_was_refused(tree):
+    record = json.loads((tree.root / "truth.json").read_text())
+    cut = next(fault["file"] for fault in record["faults"] if fault["fault"] == "truncated")
+    folder = (tree.root / cut).parent
+    events = [
+        row for chunk in chunks_of(TrackFolders(), folder) for row in chunk.table("events").frame.to_dicts()
+    ]
+    (refused,) = [row for row in events if row["status"] == "refused"]
+    assert refused["track"] == (tree.root / cut).stem
+    assert "cut off" in refused["reason"]
+    # what the folder says is kept: it counts among the tracks of its energy
+    assert refused["energy"] == 1000 * float(folder.name[1:]) / 1000
+    assert len(events) == 4
+    with pytest.raises(InputError, match="cut off"):
+        TrackFiles().describe(tree.root / cut)
+
+
+def test_projection_and_unknown_columns(tree):
+    source, folder = TrackFolders(), tree.folders[0]
+    span, channels = Span(str(folder), 0, 0, 1), channel_map(AnodeOptions())
+    (chunk,) = source.read(span, {"points": ("num_e",)}, channels)
+    assert chunk.table("points").frame.columns == ["num_e"]
+    with pytest.raises(SchemaError) as caught:
+        list(source.read(span, {"points": ("nume",)}, channels))
+    assert "num_e" in (caught.value.known or ())
+
+
+def test_what_is_taken(tree, tmp_path):
+    folders, files = TrackFolders(), TrackFiles()
+    assert folders.sniff(tree.folders[0])
+    assert not folders.sniff(tree.root)
+    assert not folders.sniff(tmp_path)
+    own = min(tree.folders[0].glob("*.npz"))
+    assert files.sniff(own)
+    # another name, and no tree around it
+    shutil.copy(own, tmp_path / "something.npz")
+    assert files.sniff(tmp_path / "something.npz")
+    assert folders.sniff(tmp_path)
+    np.savez(tmp_path / "other.npz", counts=np.arange(3))
+    assert not files.sniff(tmp_path / "other.npz")
+    assert not EventFiles().sniff(own)
+
+
+def test_the_truth_beside_a_file_is_part_of_its_key(tmp_path):
+    track = simulate_track("electron", 1000.0, 3)
+    points, record = save(track, tmp_path / "one.npz")
+    source = TrackFiles()
+    before = plan(Options(), [source.describe(points)]).conditions[str(points)]
+    content = json.loads(record.read_text())
+    content["meta"]["remark"] = "changed"
+    record.write_text(json.dumps(content))
+    assert plan(Options(), [source.describe(points)]).conditions[str(points)] != before
+    record.unlink()
+    found = source.describe(points)
+    assert found.notes == ("no truth record",)
+    assert plan(Options(), [found]).conditions == {}
+
+
+def test_plan_refuses_an_impossible_medium():
+    with pytest.raises(UsageError, match="not liquid"):
+        plan(Options(medium={"temperature": 60.0}), [])
+
+
+def test_pads_cover_the_map_and_nothing_else():
+    options = AnodeOptions(pad=10.0, half_width=50.0)
+    channels = channel_map(options)
+    assert len(channels) == 100
+    centres = 1e-3 * np.stack([channels.column("x"), channels.column("y"), np.zeros(100)])
+    np.testing.assert_array_equal(pads_at(centres, options), np.arange(100))
+    edges = np.array([[-0.0501, 0.0499, 0.0501], [0.0, 0.0, 0.0], [0.0, 0.0, 0.0]])
+    assert (pads_at(edges, options) >= 0).tolist() == [False, True, False]
