@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -12,7 +13,7 @@ from firstlight.errors import InputError
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
-__all__ = ["Voxels", "voxelise"]
+__all__ = ["Voxels", "number_cubes", "voxelise"]
 
 _LARGEST = 2**62
 
@@ -75,8 +76,7 @@ def voxelise(
         return Voxels(np.zeros((3, 0)), np.zeros(0), label, edge)
     place = np.array([row[kept] for row in positions], dtype=np.float64)
     weight = charge[kept].astype(np.float64)
-    cube = _cubes(np.floor(place / edge))
-    n_cubes = int(cube.max()) + 1
+    cube, n_cubes = number_cubes(np.floor(place / edge))
     total = np.bincount(cube, weight, n_cubes).astype(np.float64, copy=False)
     # around a point of its own, so that far from (0, 0, 0) no digits are lost
     middle = place.mean(axis=1)
@@ -88,18 +88,33 @@ def voxelise(
     return Voxels(np.ascontiguousarray(mean[:, above]), total[above], label, edge)
 
 
-def _cubes(index: NDArray[np.float64]) -> NDArray[np.int64]:
-    """Return the number of the cube of each point; cubes count in the order of their index, shape (3, n)."""
+def number_cubes(index: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
+    """Number the occupied cubes of a grid in the order of their index.
+
+    Parameters
+    ----------
+    index : ndarray, shape (n_axes, n_points)
+        Whole numbers that say in which cube each point lies; a further axis may keep points apart for another reason.
+
+    Returns
+    -------
+    number : ndarray of int64, shape (n_points,)
+        Cube of each point.
+    n_cubes : int
+        How many there are.
+    """
+    if index.shape[1] == 0:
+        return np.zeros(0, dtype=np.int64), 0
     index = index - index.min(axis=1, keepdims=True)
-    size = [int(width) + 1 for width in index.max(axis=1)]
-    if size[0] * size[1] * size[2] < _LARGEST:
-        whole = index.astype(np.int64)
-        key = (whole[0] * size[1] + whole[1]) * size[2] + whole[2]
-        # points follow each other along tracks: most are in the cube of the one before, and only changes are sorted
-        change = np.flatnonzero(np.diff(key, prepend=key[0] - 1))
-        number = np.unique(key[change], return_inverse=True)[1].reshape(-1)
-        return np.repeat(number, np.diff(change, append=key.size))
-    return np.unique(index, axis=1, return_inverse=True)[1].reshape(-1)
+    sizes = [int(width) + 1 for width in index.max(axis=1)]
+    if math.prod(sizes) < _LARGEST:
+        key = np.zeros(index.shape[1], dtype=np.int64)
+        for size, along in zip(sizes, index, strict=True):
+            key = key * size + along.astype(np.int64)
+        unique, number = np.unique(key, return_inverse=True)
+        return number.reshape(-1), unique.size
+    unique, number = np.unique(index, axis=1, return_inverse=True)
+    return number.reshape(-1), unique.shape[1]
 
 
 def _check(positions: NDArray[np.floating], charge: NDArray[np.number]) -> None:

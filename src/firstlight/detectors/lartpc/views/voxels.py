@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from firstlight.detectors.lartpc.features.voxelise import number_cubes
 from firstlight.errors import UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,6 @@ VOXEL = 2e-4  # m
 MOST_MARKERS = 4000
 _FINEST = 1e-5
 _ACROSS = 150  # voxels along the edge of a picture that are fine enough
-_LARGEST_KEY = 2**62
 
 
 @dataclass(frozen=True)
@@ -110,39 +110,27 @@ def voxelise(
         extra = {name: entry[full] for name, entry in extra.items()}
     if not weight.size:
         return Voxels(where, weight, counts, edge, labels, extra)
-    key, edge = _keys(where, edge, labels)
-    order = np.argsort(key, kind="stable")
-    key, weight = key[order], weight[order]
-    first = np.flatnonzero(np.r_[True, key[1:] != key[:-1]])
-    total = np.add.reduceat(weight, first)
+    index = np.floor(where / edge)
+    if labels is not None:
+        index = np.vstack([index, np.unique(labels, return_inverse=True)[1].reshape(1, -1)])
+    number, n_voxels = number_cubes(index)
+    total: Floats = np.bincount(number, weight, n_voxels).astype(np.float64)
+    of_voxel = None
+    if labels is not None:
+        of_voxel = np.zeros(n_voxels, dtype=np.int64)
+        of_voxel[number] = labels
 
     def mean(entry: Floats) -> Floats:
-        return np.asarray(np.add.reduceat(entry[order] * weight, first) / total)
+        return np.asarray(np.bincount(number, entry * weight, n_voxels) / total)
 
     return Voxels(
         np.stack([mean(axis) for axis in where]),
         total,
-        np.add.reduceat(counts[order], first),
+        np.bincount(number, counts, n_voxels).astype(np.int64),
         edge,
-        None if labels is None else labels[order][first],
+        of_voxel,
         {name: mean(entry) for name, entry in extra.items()},
     )
-
-
-def _keys(where: Floats, edge: float, labels: NDArray[np.int64] | None) -> tuple[NDArray[np.int64], float]:
-    """Return one whole number for each cube and label, and the edge: larger where the cubes cannot be counted."""
-    codes, n_labels = np.zeros(1, dtype=np.int64), 1
-    if labels is not None:
-        names, codes = np.unique(labels, return_inverse=True)
-        n_labels = names.size
-    while True:
-        low = np.floor(where.min(axis=1) / edge)
-        x, y, z = (int(span) for span in np.floor(where.max(axis=1) / edge) - low + 1)
-        if x * y * z * n_labels < _LARGEST_KEY:
-            break
-        edge *= 2
-    cell = (np.floor(where / edge) - low[:, np.newaxis]).astype(np.int64)
-    return ((cell[0] * y + cell[1]) * z + cell[2]) * n_labels + codes, edge
 
 
 def adapted_voxels(
