@@ -89,7 +89,7 @@ def voxelise(
 
 
 def number_cubes(index: NDArray[Any]) -> tuple[NDArray[np.int64], int]:
-    """Number the occupied cubes of a grid in the order of their index.
+    """Return a number for each occupied cube of a grid, in the order of their index.
 
     Parameters
     ----------
