@@ -30,13 +30,13 @@ def _positive(part: object, names: tuple[str, ...], *, zero: tuple[str, ...] = (
 
 
 @dataclass(frozen=True)
-class Pixels:
-    """Pixels that collect charge.
+class _Collecting:
+    """What collects charge: pixels or wires.
 
     Parameters
     ----------
     pitch : float
-        Edge of a pixel, and of a slice in z [m].
+        Edge of a pixel or distance of wires, and length of a slice in z [m].
     noise : float
         Standard deviation of a sample [electrons].
     threshold_sigma : float
@@ -57,41 +57,32 @@ class Pixels:
 
 
 @dataclass(frozen=True)
-class CoarseWires:
-    """Two planes of wires, along y and along x, on which passing charge induces a signal.
+class Pixels(_Collecting):
+    """Pixels that collect charge: `pitch` [m], `noise` [electrons], `threshold_sigma`."""
+
+
+@dataclass(frozen=True)
+class AnodeWires(_Collecting):
+    """One plane of wires along y that collect charge: `pitch` [m], `noise` [electrons], `threshold_sigma`."""
+
+
+@dataclass(frozen=True)
+class _Coarse:
+    """What sees charge passing, and wakes pixels.
 
     Parameters
     ----------
     pitch : float
-        Distance of wires [m].
+        Distance of wires, or edge of a tile [m].
     gap : float
         Length in z over which a sample adds up [m].
     noise : float
-        Standard deviation of a sample of a wire [electrons].
+        Standard deviation of a sample [electrons].
     threshold_sigma : float
         Threshold over noise.
     signal_fraction : float
-        Share of the charge that the four wires around it see together.
+        Share of the charge that is seen: by the four wires around it together, or by its tile.
     """
-
-    pitch: float
-    gap: float
-    noise: float
-    threshold_sigma: float
-    signal_fraction: float
-
-    def __post_init__(self) -> None:
-        _positive(self, ("pitch", "gap", "signal_fraction"), zero=("noise", "threshold_sigma"))
-
-    @property
-    def threshold(self) -> float:
-        """Threshold [electrons]."""
-        return self.noise * self.threshold_sigma
-
-
-@dataclass(frozen=True)
-class CoarseTiles:
-    """Large electrodes, each over a square of pixels; parameters as of `CoarseWires`."""
 
     pitch: float
     gap: float
@@ -109,30 +100,13 @@ class CoarseTiles:
 
 
 @dataclass(frozen=True)
-class AnodeWires:
-    """One plane of wires along y that collect charge.
+class CoarseWires(_Coarse):
+    """Two planes of wires, along y and along x, on which passing charge induces a signal."""
 
-    Parameters
-    ----------
-    pitch : float
-        Distance of wires, and length of a slice in z [m].
-    noise : float
-        Standard deviation of a sample [electrons].
-    threshold_sigma : float
-        Threshold over noise.
-    """
 
-    pitch: float
-    noise: float
-    threshold_sigma: float
-
-    def __post_init__(self) -> None:
-        _positive(self, ("pitch",), zero=("noise", "threshold_sigma"))
-
-    @property
-    def threshold(self) -> float:
-        """Threshold [electrons]."""
-        return self.noise * self.threshold_sigma
+@dataclass(frozen=True)
+class CoarseTiles(_Coarse):
+    """Large electrodes, each over a square of pixels."""
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ import numpy as np
 
 from firstlight.detectors.lartpc.track import Track
 from firstlight.detectors.lartpc.views.marks import ABOVE, KINDS, label_colours, least_text, marks_of
-from firstlight.detectors.lartpc.views.page_script import PAGE, SCRIPT
+from firstlight.detectors.lartpc.views.page_script import BODY, SCRIPT, STYLE
 from firstlight.detectors.lartpc.views.scene import Scene, raw_layer
 from firstlight.errors import UsageError
 
@@ -94,7 +94,7 @@ def event_page(
         If there is no event, or there are more or fewer tracks than events.
     """
     from firstlight.files import write_text
-    from firstlight.view.markup import as_text
+    from firstlight.view.interactive import interactive_page
 
     given = [scenes] if isinstance(scenes, Scene) else list(scenes)
     if not given:
@@ -129,10 +129,12 @@ def event_page(
     }
     head = json.dumps(data, allow_nan=False, ensure_ascii=False).encode()
     content = len(head).to_bytes(4, "little") + head + b" " * (-(4 + len(head)) % 4) + b"".join(store.parts)
-    page = PAGE.replace("%TITLE%", as_text(heading))
-    for name, text in (("%SCRIPT%", SCRIPT), ("%DATA%", _packed(content)), ("%LIBRARY%", _library())):
-        page = page.replace(name, text)
-    return write_text(Path(path), page)
+    # compressed data are no scripts to a browser: the last one unpacks and runs them
+    scripts = (
+        f'<script type="text/plain" id="library">{_library()}</script>\n'
+        f'<script type="text/plain" id="data">{_packed(content)}</script>\n<script>{SCRIPT}</script>'
+    )
+    return write_text(Path(path), interactive_page(heading, BODY, scripts, style=STYLE))
 
 
 def _packed(content: bytes) -> str:

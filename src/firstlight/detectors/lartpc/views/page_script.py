@@ -1,51 +1,24 @@
-"""The page of events: its frame and its script. Data come as compressed bytes, texts are only ever set as text."""
+"""The page of events: what is special about its look, its elements and its script. Texts are only ever set as text."""
 
 from __future__ import annotations
 
-__all__ = ["PAGE", "SCRIPT"]
+__all__ = ["BODY", "SCRIPT", "STYLE"]
 
-PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>%TITLE%</title>
-<style>
-:root{color-scheme:light}
-*{box-sizing:border-box}
-body{font:15px/1.45 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;color:#22303c;margin:0;background:#fff;
- display:flex;flex-direction:column;height:100vh;min-height:560px}
-header{padding:.6rem 1rem .1rem}
-h1{font-size:1.15rem;margin:0}
-#about,#note,#hint{color:#56616c;font-size:.88rem;margin:.1rem 0}
-#note{color:#8a5a00}#note:empty{display:none}
-.bar{display:flex;flex-wrap:wrap;gap:.4rem .9rem;align-items:center;padding:.25rem 1rem}
-.bar>span>b{font-weight:400;color:#56616c;font-size:.85rem;margin-right:.35rem}
-button,select{font:inherit;font-size:.9rem;border:1px solid #b7c0c9;background:#fff;color:#22303c;border-radius:5px;
- padding:.2rem .7rem;cursor:pointer}
+STYLE = """.bar>span>b{font-weight:400;color:#56616c;font-size:.85rem;margin-right:.35rem}
 select{max-width:26rem}
-button[aria-pressed=true]{background:#1f5f99;border-color:#1f5f99;color:#fff}
-button:disabled{color:#a3acb5;cursor:default}
-button:focus-visible,select:focus-visible{outline:2px solid #d1662a;outline-offset:1px}
-.set button{border-radius:0;margin-left:-1px}
-.set button:first-of-type{border-radius:5px 0 0 5px}.set button:last-of-type{border-radius:0 5px 5px 0}
 main{flex:1;display:flex;min-height:380px}
 #plot{flex:1;min-width:0}
 #facts{max-width:22rem;overflow:auto;font-size:.86rem;padding:.3rem 1rem;margin:0;border-left:1px solid #e3e7eb;
  grid-template-columns:auto auto;gap:.1rem .8rem;align-content:start}
 #facts dt{color:#56616c}#facts dd{margin:0;text-align:right}
-</style></head><body>
-<header><h1 id="title"></h1><p id="about"></p><p id="note"></p></header>
+"""
+
+BODY = """<header><h1 id="title"></h1><p id="about"></p><p id="note"></p></header>
 <div class="bar"><span id="layers"></span><span class="set" id="colours"></span><span class="set" id="frames"></span>
 <span class="set" id="cameras"></span></div>
 <div class="bar" id="steps"><button id="back">◀ previous</button><select id="which" aria-label="event"></select>
 <button id="next">next ▶</button><span id="count"></span></div>
 <main><div id="plot"></div><dl id="facts"></dl></main><p id="hint" class="bar">opening …</p>
-<noscript>This page needs JavaScript; it loads nothing from a network.</noscript>
-<script type="text/plain" id="library">%LIBRARY%</script>
-<script type="text/plain" id="data">%DATA%</script>
-<script>%SCRIPT%</script>
-</body></html>
 """
 
 SCRIPT = r"""

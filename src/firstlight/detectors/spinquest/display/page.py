@@ -54,7 +54,7 @@ def event_page(
     from plotly.offline import get_plotlyjs
 
     from firstlight.files import write_text
-    from firstlight.view.markup import as_text
+    from firstlight.view.interactive import interactive_page
 
     given = [events] if isinstance(events, Event) else list(events)
     if not given:
@@ -80,10 +80,9 @@ def event_page(
     }
     # no text of a file can end the script
     content = json.dumps(data, allow_nan=False).replace("<", "\\u003c")
-    page = _PAGE.replace("%TITLE%", as_text(shown[0].title))
-    head, tail = page.split("%SCRIPTS%")
     scripts = f"<script>{get_plotlyjs()}</script>\n<script>const DATA = {content};\n{_SCRIPT}</script>"
-    return write_text(Path(path), head + scripts + tail)
+    page = interactive_page(shown[0].title, _BODY, scripts, style=_STYLE, least_height=620)
+    return write_text(Path(path), page)
 
 
 def _packed(values: NDArray[Any], kind: str) -> str:
@@ -132,43 +131,18 @@ def _planes(geometry: Geometry) -> list[dict[str, Any]]:
     return found
 
 
-_PAGE = """<!doctype html>
-<html lang="en"><head><meta charset="utf-8">
-<meta http-equiv="Content-Security-Policy"
- content="default-src 'none'; script-src 'unsafe-inline' blob:; style-src 'unsafe-inline'; img-src data: blob:">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<title>%TITLE%</title>
-<style>
-:root{color-scheme:light}
-*{box-sizing:border-box}
-body{font:15px/1.45 system-ui,"Segoe UI",Roboto,"DejaVu Sans",sans-serif;color:#22303c;margin:0;background:#fff;
- display:flex;flex-direction:column;height:100vh;min-height:620px}
-header{padding:.7rem 1rem .3rem}
-h1{font-size:1.15rem;margin:0}
-#facts,#note,#hint{color:#56616c;font-size:.88rem;margin:.1rem 0}
-#note{color:#8a5a00}
-.bar{display:flex;flex-wrap:wrap;gap:.4rem .8rem;align-items:center;padding:.25rem 1rem}
-button{font:inherit;font-size:.9rem;border:1px solid #b7c0c9;background:#fff;color:#22303c;border-radius:5px;
- padding:.2rem .75rem;cursor:pointer}
-button[aria-pressed=true]{background:#1f5f99;border-color:#1f5f99;color:#fff}
-button:disabled{color:#a3acb5;cursor:default}
-button:focus-visible,input:focus-visible{outline:2px solid #d1662a;outline-offset:1px}
-.set{display:flex}.set button{border-radius:0;margin-left:-1px}
-.set button:first-child{border-radius:5px 0 0 5px}.set button:last-child{border-radius:0 5px 5px 0}
-#groups{font-size:.82rem;gap:.1rem .8rem}#groups label{white-space:nowrap;cursor:pointer}
+_STYLE = """#groups{font-size:.82rem;gap:.1rem .8rem}#groups label{white-space:nowrap;cursor:pointer}
 #groups button{font-size:.82rem;padding:0 .5rem}#groups input{vertical-align:-2px;margin:0 .25rem 0 0}
-#steps input{width:16rem}
+#steps input{width:16rem}.set{display:flex}
 #plot{flex:1;min-height:380px;margin:0 .4rem}
-</style></head><body>
-<header><h1 id="title"></h1><p id="facts"></p><p id="note"></p></header>
+"""
+
+_BODY = """<header><h1 id="title"></h1><p id="about"></p><p id="note"></p></header>
 <div class="bar"><span class="set" id="views"></span><span class="set" id="times"></span>
 <span id="steps"><button id="back">◀ previous</button> <input type="range" id="slide" aria-label="event">
 <button id="next">next ▶</button> <span id="count"></span></span></div>
 <div class="bar" id="groups"></div>
 <div id="plot"></div><p id="hint" class="bar"></p>
-<noscript>This page needs JavaScript; it loads nothing from a network.</noscript>
-%SCRIPTS%
-</body></html>
 """
 
 _SCRIPT = r"""
@@ -372,7 +346,7 @@ function press(box, value) { for (const b of at(box).children) b.setAttribute("a
 function render() {
   const e = DATA.events[show.event];
   at("title").textContent = e.title;
-  at("facts").textContent = `${e.facts} · geometry ${DATA.geometry}`;
+  at("about").textContent = `${e.facts} · geometry ${DATA.geometry}`;
   at("slide").value = show.event;
   at("count").textContent = `event ${e.number} (${show.event + 1} of ${DATA.events.length} in this page)`;
   at("back").disabled = show.event === 0; at("next").disabled = show.event + 1 === DATA.events.length;
