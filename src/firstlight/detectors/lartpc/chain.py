@@ -5,11 +5,11 @@ from __future__ import annotations
 from firstlight.detectors.lartpc.features.step import features
 from firstlight.detectors.lartpc.inventory import energies, tracks
 from firstlight.detectors.lartpc.ranking import quest, separation
-from firstlight.detectors.lartpc.readout.step import readout
+from firstlight.detectors.lartpc.readout.step import occupancy, readout
 
 __all__ = ["CHAIN", "warm_up"]
 
-CHAIN = (tracks, features, readout, energies, quest, separation)
+CHAIN = (tracks, features, readout, occupancy, energies, quest, separation)
 
 
 def warm_up() -> None:

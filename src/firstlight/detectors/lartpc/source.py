@@ -98,8 +98,11 @@ class TrackFiles:
     version: int = 1
     suffixes: tuple[str, ...] = (".npz", ".npy")
     patterns: tuple[FilePattern, ...] = (
-        FilePattern("TrackE{energy:07d}_D{date:08d}_T{time:010d}{form}npz"),
-        FilePattern("TrackE{energy:07d}{rest}"),
+        *(
+            FilePattern(f"TrackE{{energy:07d}}_D{{date:08d}}_T{{time:010d}}{ending}")
+            for ending in (".npz", ".c.npz", ".p.npz")
+        ),
+        FilePattern("TrackE{energy:07d}*"),
     )
     span_events: int | None = None
     common: tuple[str, ...] = (".npz", ".npy")

@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 __all__ = ["summary"]
 
+_LEAST = 0.01  # score of a winner that is told
+
 
 def summary(products: Mapping[str, Any], _: Context) -> list[dict[str, Any]]:
     """Return the headline numbers: tracks, charge, read-out, separation, and who won the Quest."""
@@ -84,5 +86,7 @@ def _quest(products: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
 
     if "quest/ranking" not in products:
         return
-    for row in products["quest/ranking"].frame.filter(rank=1, by="observable").iter_rows(named=True):
+    # a score near 0 is no find, only the best of what there is
+    found = products["quest/ranking"].frame.filter(rank=1, by="observable").filter(pl.col("score") >= _LEAST)
+    for row in found.iter_rows(named=True):
         yield _row(CATEGORIES[row["category"]].title.lower(), row["track"], f"score {row['score']:.2f}")

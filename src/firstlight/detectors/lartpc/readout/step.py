@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import polars as pl
 
-from firstlight.data.schema import Column, Table, TableSchema
+from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.detectors.lartpc.channels import pads_at
 from firstlight.detectors.lartpc.features.columns import FEATURES
 from firstlight.detectors.lartpc.features.step import VOXELS, voxel_frame
 from firstlight.detectors.lartpc.options import ReadoutParameters, rescaled
 from firstlight.detectors.lartpc.tables import EVENTS, tracks_of
-from firstlight.steps.step import ChunkStep, Context, Product
+from firstlight.steps.step import ChunkStep, Context, NoParameters, Product, ProductStep
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,7 +29,16 @@ if TYPE_CHECKING:
     from firstlight.detectors.lartpc.readout.read import Readout
     from firstlight.detectors.lartpc.track import Track
 
-__all__ = ["ANODE", "READOUT", "ReadTracks", "drift_and_read", "event_seed", "read_tracks", "readout"]
+__all__ = [
+    "ANODE",
+    "READOUT",
+    "ReadTracks",
+    "drift_and_read",
+    "event_seed",
+    "occupancy",
+    "read_tracks",
+    "readout",
+]
 
 _FILE = Column("file", pl.String, "input in which the track stands")
 READOUT = TableSchema(
@@ -254,4 +263,13 @@ def _needs(_: ReadoutParameters) -> dict[str, tuple[str, ...]]:
     return {"events": tuple(EVENTS.names), "points": ("event", "x", "y", "z", "num_e")}
 
 
+def _count(products: Mapping[str, Any], _: NoParameters, __: Context) -> Mapping[str, Product]:
+    tracks = products["readout/anode"].array("n_tracks")
+    # what one run has of another is judged by tracks: the electrons of a track do not come one by one
+    counts = np.stack([tracks, tracks], axis=1)
+    words = "tracks that reach each pad"
+    return {"counts": Block(counts, ("channel", "kind"), "", words, {"kind": ["hits", "events"]})}
+
+
 readout = ChunkStep("readout", read_tracks, _finish, _needs, parameters=ReadoutParameters)
+occupancy = ProductStep("occupancy", _count, needs=("readout/anode",))
