@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import polars as pl
@@ -276,7 +277,14 @@ def test_display_draws_hits_larger_and_around_them():
     _, ax, limits = display_track(track, hits=hits, max_pixel_samples=1e4, max_num_e=1e9)
     assert ax.collections[0].get_sizes().max() == pytest.approx(100 * hits.charge.max() / 1e4)
     assert ax.collections[1].get_sizes().max() == pytest.approx(1.6)
-    np.testing.assert_allclose(limits, cube_of(hits.positions[:, hits.triggered]).limits * 100)
+    seen = 100 * hits.positions[:, hits.triggered]
+    assert (limits[:, 0] < seen.min(axis=1)).all()
+    assert (limits[:, 1] > seen.max(axis=1)).all()
+    assert np.ptp(limits, axis=1).max() < 1.2 * np.ptp(seen, axis=1).max()
+    # a single hit beside a track: the track is shown, too
+    few = replace(hits, triggered=np.arange(len(hits)) == 0)
+    _, _, limits = display_track(track, hits=few)
+    assert np.ptp(limits, axis=1).min() > 3.0
 
 
 def test_display_leaves_away_what_is_not_wanted():

@@ -31,11 +31,12 @@ def checks(products: Mapping[str, Any], _: Context) -> list[Check]:
         return []
     frame = products["tracks/tracks"].frame
     good = frame.filter(status=READ)
-    found: list[Check] = []
+    found: list[Check] = list(_refused(frame))
+    if not good.height:
+        return found
     parts: Sequence[Callable[[pl.DataFrame], Iterator[Check]]] = (
         _truth, _charge_sum, _scale, _deposits, _pairs, _repeated, _first, _directions,
     )  # fmt: skip
-    found += _refused(frame)
     for part in parts:
         found += part(good)
     if "readout/tracks" in products:
@@ -57,6 +58,10 @@ def _refused(frame: pl.DataFrame) -> Iterator[Check]:
     if not n_tracks:
         verdict = "no-statistics"
     rule = f"{n_refused} of {n_tracks} tracks cannot be read"
+    if n_refused:
+        rule += f"; {refused['track'][0]}: {refused['reason'][0]}"
+    elif not n_tracks:
+        rule = "there is no track: a cut takes all of them, or the inputs hold none"
     yield Check("readable tracks", verdict, n_refused, 0, rule, details=_named(refused, "reason"))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +20,7 @@ if TYPE_CHECKING:
     from firstlight.detectors.lartpc.track import Track
 
 __all__ = [
-    "Tracks", "chosen", "energies_of", "energy_of", "finish", "medium_from", "medium_options", "numbers", "say",
+    "Tracks", "chosen", "depth_options", "energies_of", "energy_of", "finish", "medium_from", "medium_options", "numbers", "one_energy", "say",
 ]  # fmt: skip
 
 _ENERGY = re.compile(r"\s*(?P<number>\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*(?P<unit>[a-zA-Z]*)\s*")
@@ -38,6 +39,23 @@ def medium_options(command: Any) -> Any:
         click.option("--lifetime", type=float, help="Lifetime of drifting electrons [ms]."),
         click.option("--velocity", metavar="MODEL", help="Drift velocity: bnl, bnl-gampy, walkowiak, icarus, larsoft; or a file of field [kV/cm] and velocity [mm/us]."),
         click.option("--extrapolate", is_flag=True, help="Use a velocity model outside its range."),
+    )  # fmt: skip
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def depth_options(command: Any) -> Any:
+    """Add `--depth` and `--distance`: how far the charge drifts."""
+    options = (
+        click.option(
+            "--depth", type=click.FloatRange(min=0), default=0.175, show_default=True, help="Drift length [m]."
+        ),
+        click.option(
+            "--distance", type=click.Choice(["common", "box"]), default="common", show_default=True,
+            help="All charge drifts the depth; or the anode is at the top of the box around each track, and the depth is "
+            "added, as in the original.",
+        ),
     )  # fmt: skip
     for option in reversed(options):
         command = option(command)
@@ -77,6 +95,11 @@ def energy_of(text: str) -> float:
     return float(found["number"]) * _UNITS[found["unit"].lower()]
 
 
+def one_energy(_: click.Context, __: click.Parameter, value: str) -> float:
+    """Return the energy [keV] of an option."""
+    return energy_of(value)
+
+
 def energies_of(
     _: click.Context, __: click.Parameter, value: str | Sequence[str] | None
 ) -> tuple[float, ...]:
@@ -85,15 +108,20 @@ def energies_of(
     return tuple(energy_of(part) for text in texts for part in text.split(",") if part.strip())
 
 
-def numbers(unit: str) -> Callable[[click.Context, click.Parameter, str | None], tuple[float, ...]]:
-    """Return what turns an option into numbers: several with commas, all in `unit`."""
+def numbers(
+    unit: str, *, zero: bool = False
+) -> Callable[[click.Context, click.Parameter, str | None], tuple[float, ...]]:
+    """Return what turns an option into numbers above 0, or also 0: several with commas, all in `unit`."""
 
     def read(_: click.Context, parameter: click.Parameter, value: str | None) -> tuple[float, ...]:
         try:
-            return tuple(float(part) for part in (value or "").split(",") if part.strip())
-        except ValueError as error:
-            what = f"--{parameter.name}: {value!r} are not numbers [{unit}]"
-            raise UsageError(what, hint=f"--{parameter.name} 0.1,0.5,1") from error
+            found = tuple(float(part) for part in (value or "").split(",") if part.strip())
+        except ValueError:
+            found = (math.nan,)
+        if not all(math.isfinite(number) and (number > 0 or (zero and number == 0)) for number in found):
+            what = f"--{parameter.name}: {value!r} are not numbers {'of 0 or more' if zero else 'above 0'} [{unit}]"
+            raise UsageError(what, hint=f"--{parameter.name} 0.1,0.5,1")
+        return found
 
     return read
 

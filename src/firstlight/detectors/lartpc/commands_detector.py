@@ -12,6 +12,7 @@ import numpy as np
 from firstlight.cli.common import json_option, progress_from, progress_options
 from firstlight.detectors.lartpc.commands_common import (
     Tracks,
+    depth_options,
     medium_from,
     medium_options,
     numbers,
@@ -25,14 +26,18 @@ if TYPE_CHECKING:
     import polars as pl
     from numpy.typing import NDArray
 
+    from firstlight.detectors.lartpc.drift import Drifted
     from firstlight.detectors.lartpc.medium import Medium
     from firstlight.detectors.lartpc.readout.designs import Design
-    from firstlight.detectors.lartpc.track import Track
 
 __all__ = ["DETECTOR"]
 
 _seed = click.option(
-    "--seed", type=int, default=1, show_default=True, help="Each track has its own numbers, by its name."
+    "--seed",
+    type=click.IntRange(min=0),
+    default=1,
+    show_default=True,
+    help="Each track has its own numbers, by its name.",
 )
 _output = click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="Folder of the arrays, an .npz for each track."
@@ -79,7 +84,7 @@ def _keep(folder: Path | None, name: str, arrays: dict[str, Any]) -> None:
 
 @click.command("drift")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
-@click.option("--depth", type=float, default=0.0, show_default=True, help="Drift length added [m].")
+@depth_options
 @click.option(
     "--bunch",
     type=float,
@@ -95,6 +100,7 @@ def _keep(folder: Path | None, name: str, arrays: dict[str, Any]) -> None:
 def drift_tracks(
     paths: tuple[Path, ...],
     depth: float,
+    distance: str,
     bunch: float,
     seed: int,
     output: Path | None,
@@ -118,7 +124,16 @@ def drift_tracks(
     for _, track in tracks:
         anode = cell_around(track.positions, DESIGNS["GAMPixG"]).z_anode
         rng = stream(seed, event_seed(track.name))
-        found = drift(track.positions, track.num_e, medium, rng, anode=anode, depth=depth, bunch=bunch)
+        found = drift(
+            track.positions,
+            track.num_e,
+            medium,
+            rng,
+            anode=anode,
+            depth=depth,
+            bunch=bunch,
+            naive=distance == "common",
+        )
         shift = found.positions - track.positions[:, found.source]
         widths = [float(1e3 * np.sqrt(np.average(each**2, weights=found.num_e))) for each in shift]
         mean_time = float(np.average(found.time, weights=found.num_e))
@@ -158,7 +173,7 @@ def drift_tracks(
     show_default=True,
     help="GAMPixG, GAMPixD, LArPix, AnodeGridD, AnodeGridG.",
 )
-@click.option("--depth", type=float, default=0.0, show_default=True, help="Drift length added [m].")
+@depth_options
 @click.option(
     "--coarse-trigger", is_flag=True, help="Read pixels only where wires or tiles are above threshold."
 )
@@ -177,6 +192,7 @@ def readout_tracks(
     paths: tuple[Path, ...],
     name: str,
     depth: float,
+    distance: str,
     coarse_trigger: bool,
     waveforms: bool,
     settings: tuple[str, ...],
@@ -203,7 +219,14 @@ def readout_tracks(
     tracks = Tracks(paths)
     for _, track in tracks:
         drifted, read = drift_and_read(
-            track, design, medium, depth=depth, bunch=0.0, seed=seed, coarse_trigger=coarse_trigger
+            track,
+            design,
+            medium,
+            depth=depth,
+            bunch=0.0,
+            seed=seed,
+            coarse_trigger=coarse_trigger,
+            naive=distance == "common",
         )
         samples = read.collected
         row = {
@@ -227,7 +250,7 @@ def readout_tracks(
             f"{read.n_triggered:,} above {samples.threshold:g} electrons hold {read.charge:,.0f}, {read.n_noise} are noise"
         )
         if waveforms:
-            arrays, more = _waveforms(track, design, medium, depth, seed)
+            arrays, more = _waveforms(drifted, design, seed)
             line += more
         _keep(output, track.name, arrays)
         if not as_json:
@@ -239,13 +262,9 @@ def readout_tracks(
     tracks.finish()
 
 
-def _waveforms(
-    track: Track, design: Design, medium: Medium, depth: float, seed: int
-) -> tuple[dict[str, NDArray[Any]], str]:
-    from firstlight.detectors.lartpc.readout.step import drift_and_read
+def _waveforms(drifted: Drifted, design: Design, seed: int) -> tuple[dict[str, NDArray[Any]], str]:
     from firstlight.detectors.lartpc.readout.waveforms import read_waveforms
 
-    drifted, _ = drift_and_read(track, design, medium, depth=depth, bunch=0.0, seed=seed)
     found = read_waveforms(drifted, design, seed)
     pixels = found.pixels
     arrays = {
@@ -265,12 +284,23 @@ def _waveforms(
     return arrays, more
 
 
+def _with_error(row: dict[str, Any], name: str) -> str:
+    error = row[f"{name}_error"]
+    return f"{row[name]:.3f}" + ("" if error is None else f" ± {error:.3f}")
+
+
 @click.command("scan")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @click.option("--readout", "name", default="GAMPixG", show_default=True, help="Read-out that is changed.")
 @click.option("--pitch", callback=numbers("mm"), metavar="MM,MM", help="Pitches of pixels [mm].")
-@click.option("--noise", callback=numbers("electrons"), metavar="E,E", help="Noise of pixels [electrons].")
-@click.option("--depth", callback=numbers("m"), metavar="M,M", help="Drift lengths added [m].")
+@click.option(
+    "--noise", callback=numbers("electrons", zero=True), metavar="E,E", help="Noise of pixels [electrons]."
+)
+@click.option("--depth", callback=numbers("m", zero=True), metavar="M,M", help="Drift lengths [m].")
+@click.option(
+    "--distance", type=click.Choice(["common", "box"]), default="common", show_default=True,
+    help="All charge drifts the depth; or the box around each track comes on top, as in the original.",
+)  # fmt: skip
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("scan"), show_default=True)
 @_seed
 @medium_options
@@ -281,6 +311,7 @@ def scan(
     pitch: tuple[float, ...],
     noise: tuple[float, ...],
     depth: tuple[float, ...],
+    distance: str,
     output: Path,
     seed: int,
     **options: Any,
@@ -305,7 +336,7 @@ def scan(
     tracks = [track for _, track in given]
     frame: pl.DataFrame = scan_design(
         tracks, design(name), medium, pitches=[1e-3 * value for value in pitch], noises=noise, depths=depth,
-        seed=seed, progress=progress_from(options),
+        seed=seed, naive=distance == "common", progress=progress_from(options),
     )  # fmt: skip
     with atomic(output / "scan.csv") as temporary:
         frame.write_csv(temporary)
@@ -314,7 +345,7 @@ def scan(
         say(
             options,
             f"  pitch {row['pitch']:>6g} mm  noise {row['noise']:>6g} e  depth {row['depth']:>6g} m:  "
-            f"{row['seen']:.3f} ± {row['seen_error']:.3f} of the charge that arrives, {row['samples']:,.1f} samples",
+            f"{_with_error(row, 'seen')} of the charge that arrives, {row['samples']:,.1f} samples",
         )
     say(options, f"  {output / 'scan.csv'}\n  {output / 'scan.png'}")
     given.finish()

@@ -10,10 +10,12 @@ import click
 from firstlight.cli.common import progress_from, progress_options
 from firstlight.detectors.lartpc.commands_common import (
     chosen,
+    depth_options,
     energies_of,
     finish,
     medium_from,
     medium_options,
+    one_energy,
     say,
 )
 from firstlight.errors import InputError, UsageError
@@ -60,7 +62,7 @@ def _measure_all(
     from firstlight.detectors.lartpc.features.measure import measure, measure_hits
     from firstlight.detectors.lartpc.features.truth import truth_features
     from firstlight.detectors.lartpc.reading.tracks import load
-    from firstlight.detectors.lartpc.readout.step import drift_and_read
+    from firstlight.detectors.lartpc.readout.step import drift_and_read, placed
 
     features, recorded, refused = [], [], []
     with progress.bar("measuring", frame.height, "tracks") as advance:
@@ -75,8 +77,15 @@ def _measure_all(
             if design is None or medium is None:
                 found = measure(track.positions, track.num_e)
             else:
+                moved, _ = placed(track, design, options["seed"])
                 _, read = drift_and_read(
-                    track, design, medium, depth=options["depth"], bunch=0.0, seed=options["seed"]
+                    moved,
+                    design,
+                    medium,
+                    depth=options["depth"],
+                    bunch=0.0,
+                    seed=options["seed"],
+                    naive=options["distance"] == "common",
                 )
                 if read.hits is None:
                     what = f"{design.name} has wires and no pixels: it gives no places in three dimensions"
@@ -100,8 +109,8 @@ def _measure_all(
 )
 @click.option("--truth", type=click.Path(path_type=Path), help="A second table, of the truth records.")
 @click.option("--readout", "name", help="Measure the hits of this read-out in place of the freed charge.")
-@click.option("--depth", type=float, default=0.175, show_default=True, help="Drift length added for it [m].")
-@click.option("--seed", type=int, default=1, show_default=True)
+@depth_options
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @_particles
 @_energies
 @medium_options
@@ -166,7 +175,7 @@ def _write(table: pl.DataFrame, path: Path) -> None:
     help="Whether folders and records may say what is an electron and what a photon.",
 )  # fmt: skip
 @click.option(
-    "--minimum-energy", callback=lambda *given: energies_of(*given)[0], default="3MeV", show_default=True,
+    "--minimum-energy", callback=one_energy, default="3MeV", show_default=True,
     help="Tracks below it take no part.",
 )  # fmt: skip
 @click.option("--runners-up", type=click.IntRange(min=0), default=4, show_default=True)
@@ -199,6 +208,8 @@ def quest(
         minimum_energy=minimum_energy,
         runners_up=runners_up,
     )
+    if not found.height:
+        finish(refused, frame.height)
     if not ranking.height:
         largest: Any = found["energy"].max()
         what = f"no track of {minimum_energy / 1000:g} MeV or more fits any category"

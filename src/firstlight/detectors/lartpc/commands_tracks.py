@@ -137,7 +137,13 @@ def _short(value: Any) -> str:
     "--to", "form", type=click.Choice(["own", "original", "compressed"]), default="own", show_default=True,
     help="npz with JSON; npz with a pickle, as the original reads it; the same with points put together in cubes.",
 )  # fmt: skip
-@click.option("--scale", type=float, default=200.0, show_default=True, help="Edge of these cubes [um].")
+@click.option(
+    "--scale",
+    type=click.FloatRange(min=0, min_open=True),
+    default=200.0,
+    show_default=True,
+    help="Edge of these cubes [um].",
+)
 @click.option(
     "--rescale-charge",
     is_flag=True,
@@ -185,11 +191,21 @@ def _jobs(path: Path, output: Path) -> list[tuple[Path, int | None, Path]]:
     from firstlight.detectors.lartpc.source import EventFiles
 
     if path.is_dir():
+        if (
+            (output / path.name).resolve() == path.resolve()
+            or path.resolve() in output.resolve().parents
+            or (output.resolve() == path.resolve())
+        ):
+            what = "the output is the folder that is converted, or in it"
+            raise UsageError(what, where=output, hint="another --output")
         stems = [stem_of(Path(row["path"])) for row in chosen(path, (), ()).iter_rows(named=True)]
         return [(stem, None, output / path.name / stem.relative_to(path)) for stem in stems]
     if EventFiles().sniff(path):
         file = open_events(path)
         return [(path, event, output / file.name_of(event)) for event in file.events]
+    if (output / stem_of(path).name).resolve() == stem_of(path).resolve():
+        what = "the track would be written over itself"
+        raise UsageError(what, where=path, hint="another --output")
     return [(path, None, output / stem_of(path).name)]
 
 
@@ -217,7 +233,7 @@ def _compressed(track: Track, edge: float) -> Track:
 @click.option(
     "--output", "-o", "--out", type=click.Path(path_type=Path), default=Path("Tracks"), show_default=True
 )
-@click.option("--seed", type=int, default=1, show_default=True)
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
 @click.option("--original", is_flag=True, help="Write the files of the original (npz with a pickle).")
 @click.option("--faults", is_flag=True, help="Plant faults for the checks of a run to find.")
 @click.option(

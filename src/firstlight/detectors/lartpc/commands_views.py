@@ -11,6 +11,7 @@ from firstlight.cli.common import progress_from, progress_options
 from firstlight.detectors.lartpc.commands_common import (
     Tracks,
     chosen,
+    depth_options,
     energies_of,
     finish,
     medium_from,
@@ -55,11 +56,14 @@ def _scene(track: Track, options: dict[str, Any], *, stages: bool) -> Scene:
     if stages:
         drifted, read = drift_and_read(
             track, design(options["readout"]), options["medium"], depth=options["depth"], bunch=0.0,
-            seed=options["seed"],
+            seed=options["seed"], naive=options["distance"] == "common",
         )  # fmt: skip
         hits = read.hits
+        if hits is None:
+            what = f"{options['readout']} has wires and no pixels: it gives no places in three dimensions"
+            raise UsageError(what, hint="--readout GAMPixG, GAMPixD or LArPix; or --raw-only")
         facts += [
-            ("arrived", f"{drifted.charge:,} electrons, {options['depth']:g} m added"),
+            ("arrived", f"{drifted.charge:,} electrons after {options['depth']:g} m"),
             (options["readout"], f"{read.n_triggered:,} samples, {read.charge:,.0f} electrons"),
         ]
     return scene_of(track, drifted, hits, labels=labels, facts=facts)
@@ -101,8 +105,8 @@ def _zoom(text: str) -> Any:
 def _detector_options(command: Any) -> Any:
     options = (
         click.option("--readout", default="GAMPixG", show_default=True, help="Read-out for the hits."),
-        click.option("--depth", type=float, default=0.175, show_default=True, help="Drift length added [m]."),
-        click.option("--seed", type=int, default=1, show_default=True),
+        depth_options,
+        click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True),
         medium_options,
     )
     for option in reversed(options):
@@ -189,7 +193,7 @@ def plot(
 @_particles
 @_energies
 @click.option(
-    "-n", "--columns", type=click.IntRange(min=1), default=10, show_default=True, help="Tracks in a row."
+    "-n", "--columns", type=click.IntRange(min=1), default=6, show_default=True, help="Tracks in a row."
 )
 @click.option(
     "--zoom", default="core", show_default=True, help="core, all, or the share of the charge to be shown."

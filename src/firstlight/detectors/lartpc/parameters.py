@@ -151,7 +151,7 @@ class ReadParameters:
             raise AttributeError(what)
         if not isinstance(inputs[name], dict):
             return inputs[name]
-        return _Derived(name, copy.deepcopy(inputs[name]) | self._derived(name))
+        return _Derived(name, copy.deepcopy(inputs[name]), self._derived(name))
 
     def _derived(self, name: str) -> dict[str, Any]:
         if name == "charge_drift":
@@ -174,13 +174,18 @@ class ReadParameters:
 class _Derived(dict[str, Any]):
     """Values for reading: what is set here would be lost, so it is refused."""
 
-    def __init__(self, part: str, values: Mapping[str, Any]) -> None:
-        super().__init__(values)
+    def __init__(self, part: str, inputs: Mapping[str, Any], derived: Mapping[str, Any]) -> None:
+        super().__init__({**inputs, **derived})
         self.part = part
+        self.inputs = tuple(inputs)
 
     def __setitem__(self, key: str, value: Any) -> None:
         what = f"read_params.{self.part}[{key!r}] follows from the inputs and cannot be set"
-        raise UsageError(what, hint=f"read_params.inputs[{self.part!r}][{key!r}] = {value!r}")
+        if key in self.inputs:
+            raise UsageError(what, hint=f"read_params.inputs[{self.part!r}][{key!r}] = {value!r}")
+        raise UsageError(
+            what, known=list(self.inputs), hint=f"one of these in read_params.inputs[{self.part!r}]"
+        )
 
     def __missing__(self, key: str) -> Any:
         raise UsageError.unknown("parameter", key, self, where=f"read_params.{self.part}")

@@ -51,6 +51,7 @@ def scan_design(
     noises: Sequence[float] = (),
     depths: Sequence[float] = (),
     seed: int = 1,
+    naive: bool = True,
     progress: Progress | None = None,
 ) -> pl.DataFrame:
     """Read the same tracks with every combination of pitch, noise and depth.
@@ -68,9 +69,11 @@ def scan_design(
     noises : sequence of float
         Of a sample [electrons].
     depths : sequence of float
-        Drift lengths added [m]; 0.175 if there is none.
+        Drift lengths [m]; 0.175 if there is none.
     seed : int
         Of all random numbers.
+    naive : bool
+        All charge drifts the depth; otherwise the box around each track comes on top.
     progress : Progress, optional
         Where progress is shown.
 
@@ -105,7 +108,9 @@ def scan_design(
             own = changed_design(design, pitch, noise)
             found: list[tuple[float, float, float]] = []
             for track in charged:
-                drifted, read = drift_and_read(track, own, medium, depth=depth, bunch=0.0, seed=seed)
+                drifted, read = drift_and_read(
+                    track, own, medium, depth=depth, bunch=0.0, seed=seed, naive=naive
+                )
                 samples = read.collected
                 seen = float(samples.charge_true[samples.triggered].sum() / max(drifted.charge, 1))
                 found.append((drifted.charge / track.charge, seen, float(read.n_triggered)))

@@ -55,7 +55,8 @@ class Roc:
     auc : float
         Area under the curve: the chance that a positive has the larger score, ties counted half.
     error : float
-        Standard error of the area, after DeLong et al., Biometrics 44 (1988) 837.
+        Standard error of the area, after DeLong et al., Biometrics 44 (1988) 837. Where the kinds do not overlap that
+        formula gives 0: then it is that of Hanley and McNeil, Radiology 143 (1982) 29, with half a pair in the wrong order.
     n_positive, n_negative : int
         Events.
     """
@@ -106,16 +107,27 @@ def roc(scores: NDArray[np.floating], labels: NDArray[Any]) -> Roc:
     above = (ranks[labels] - rankdata(positive)) / negative.size
     below = 1 - (ranks[~labels] - rankdata(negative)) / positive.size
     variance = above.var(ddof=1) / positive.size + below.var(ddof=1) / negative.size
+    perfect = bool(positive.min() > negative.max() or positive.max() < negative.min())
     thresholds = np.unique(scores)[::-1]
     return Roc(
         false_positive=_at_or_above(negative, thresholds),
         true_positive=_at_or_above(positive, thresholds),
         thresholds=np.concatenate([[np.inf], thresholds]),
         auc=float(above.mean()),
-        error=float(np.sqrt(variance)),
+        error=_error_without_overlap(positive.size, negative.size) if perfect else float(np.sqrt(variance)),
         n_positive=positive.size,
         n_negative=negative.size,
     )
+
+
+def _error_without_overlap(n_positive: int, n_negative: int) -> float:
+    pairs = n_positive * n_negative
+    area = (pairs + 0.5) / (pairs + 1)
+    first, second = area / (2 - area), 2 * area**2 / (1 + area)
+    variance = (
+        area * (1 - area) + (n_positive - 1) * (first - area**2) + (n_negative - 1) * (second - area**2)
+    )
+    return float(np.sqrt(max(variance, 0.0) / pairs))
 
 
 def _at_or_above(values: NDArray[np.float64], thresholds: NDArray[np.float64]) -> NDArray[np.float64]:

@@ -9,6 +9,7 @@ Lengths are metres, charges electrons. All is done by the rooms of this detector
 from __future__ import annotations
 
 import secrets
+import sys
 from pathlib import Path
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any, Literal
@@ -247,13 +248,15 @@ class Tracks:
 
         own = self._as_track()
         hits = self._read.hits if "_read" in self.__dict__ else None
-        return display_track(
+        drawn = display_track(
             own if raw else None,
             self._drifted if drifted and "drifted" in self.__dict__ else None,
             hits if pixels else None,
             track=own,
             **options,
         )
+        _give_to_pyplot(drawn[0])
+        return drawn
 
     def _points(self, *, compressed: bool = False) -> Points:
         order = ("compressed", "raw") if compressed else ("raw", "compressed")
@@ -280,6 +283,16 @@ class Tracks:
 
     _drifted: Drifted
     _read: Readout
+
+
+def _give_to_pyplot(figure: Any) -> None:
+    """Make a figure one of pyplot's, where that is in use: then ``plt.show()`` shows it, as a script of the original expects."""
+    pyplot = sys.modules.get("matplotlib.pyplot")
+    if pyplot is None:
+        return
+    manager = pyplot.figure().canvas.manager
+    manager.canvas.figure = figure
+    figure.set_canvas(manager.canvas)
 
 
 class _Record(dict[str, Any]):

@@ -313,7 +313,11 @@ def _checked(
             f"{other.temperature[0]:g}-{other.temperature[1]:g} K)"
             for other in VELOCITY_MODELS.values()
         ]
-        raise UsageError("; ".join(sentences), known=fits, hint="another model, a table, or extrapolate=True")
+        raise UsageError(
+            "; ".join(sentences),
+            known=fits,
+            hint="another model, a table, or extrapolate=True (--extrapolate)",
+        )
     return fields, temperatures, chosen
 
 

@@ -17,6 +17,8 @@ from firstlight.steps.step import ChunkStep, Context, Product
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
+    from numpy.typing import NDArray
+
     from firstlight.data.schema import Chunk
     from firstlight.detectors.lartpc.features.measure import Topology
 
@@ -58,9 +60,11 @@ class Shapes:
         return Shapes(self.rows + other.rows, self.voxels + other.voxels)
 
 
-def voxel_frame(file: str, track: str, topology: Topology) -> pl.DataFrame:
-    """Return the cubes of a track as a table of the schema `VOXELS`."""
-    places = 1e3 * topology.voxels.positions
+def voxel_frame(
+    file: str, track: str, topology: Topology, shift: NDArray[np.float64] | None = None
+) -> pl.DataFrame:
+    """Return the cubes of a track as a table of the schema `VOXELS`, moved back by a shift [m] of shape (3,)."""
+    places = 1e3 * (topology.voxels.positions - (np.zeros(3) if shift is None else shift)[:, None])
     columns = [
         pl.Series("file", [file], dtype=pl.String).new_from_index(0, len(topology.voxels)),
         pl.Series("track", [track], dtype=pl.String).new_from_index(0, len(topology.voxels)),

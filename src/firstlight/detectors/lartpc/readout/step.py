@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zlib
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -40,6 +40,7 @@ __all__ = [
     "readout",
 ]
 
+_LARGEST_CUBE = 2.0e-3  # m: that of the tree through the hits
 _FILE = Column("file", pl.String, "input in which the track stands")
 READOUT = TableSchema(
     "tracks",
@@ -127,7 +128,6 @@ def drift_and_read(
     seed: int,
     coarse_trigger: bool = False,
     naive: bool = False,
-    anywhere: bool = False,
 ) -> tuple[Drifted, Readout]:
     """Return a track drifted to the top of its box, and what a design reads of it.
 
@@ -150,9 +150,6 @@ def drift_and_read(
     naive : bool
         All charge drifts the length `depth`. Otherwise the anode is at the top of the box around the track, as in the
         original: large events drift farther.
-    anywhere : bool
-        The track begins anywhere in a coarse cell, at random. Otherwise 0 is the middle of a pixel, where simulated
-        electrons begin and photons do not.
     """
     from firstlight.detectors.lartpc.drift import drift, stream
     from firstlight.detectors.lartpc.readout.cells import cell_around
@@ -160,9 +157,6 @@ def drift_and_read(
 
     cell = cell_around(track.positions, design)
     rng = stream(seed, event_seed(track.name))
-    if anywhere:
-        cells = np.array(design.pixels_per_cell) * design.collecting.pitch
-        design = design.with_changes({"offset": tuple(rng.uniform(-0.5, 0.5, 3) * cells)})
     drifted = drift(
         track.positions,
         track.num_e,
@@ -176,6 +170,19 @@ def drift_and_read(
     return drifted, read_out(drifted, design, rng, coarse_trigger=coarse_trigger)
 
 
+def placed(track: Track, design: Design, seed: int) -> tuple[Track, NDArray[np.float64]]:
+    """Return a track moved to a random place in a coarse cell, and by how much [m], shape (3,).
+
+    Simulated electrons begin at 0, photons somewhere: on a grid of pixels and cubes that is fixed at 0 they would be told
+    apart by that alone.
+    """
+    from firstlight.detectors.lartpc.drift import stream
+
+    cell = np.array(design.pixels_per_cell) * max(design.collecting.pitch, _LARGEST_CUBE)
+    shift = stream(seed, event_seed(track.name), 1).uniform(-0.5, 0.5, 3) * cell
+    return replace(track, positions=track.positions + shift[:, None]), shift
+
+
 def read_tracks(chunk: Chunk, parameters: ReadoutParameters, context: Context) -> ReadTracks:
     """Return what the read-out sees of the tracks of a chunk."""
     from firstlight.detectors.lartpc.readout.designs import design as named
@@ -187,17 +194,17 @@ def read_tracks(chunk: Chunk, parameters: ReadoutParameters, context: Context) -
     for row, track in tracks_of(chunk, rescale=rescaled(context)):
         if not track.charge:
             continue
+        moved, shift = placed(track, design, parameters.seed)
         drifted, read = drift_and_read(
-            track,
+            moved,
             design,
             medium,
             depth=parameters.depth,
             bunch=parameters.bunch,
             seed=parameters.seed,
             naive=parameters.distance == "common",
-            anywhere=True,
         )
-        total = total + _one({**row, "num_e": track.charge}, file, drifted, read, parameters, context)
+        total = total + _one({**row, "num_e": track.charge}, file, drifted, read, shift, parameters, context)
     return total
 
 
@@ -206,11 +213,12 @@ def _one(
     file: str,
     drifted: Drifted,
     read: Readout,
+    shift: NDArray[np.float64],
     parameters: ReadoutParameters,
     context: Context,
 ) -> ReadTracks:
     own = {"file": file, **{name: row[name] for name in ("track", "particle", "energy")}}
-    pads = pads_at(drifted.positions, context.options.anode)  # type: ignore[attr-defined]
+    pads = pads_at(drifted.positions - shift[:, None], context.options.anode)  # type: ignore[attr-defined]
     inside = pads >= 0
     charge = np.bincount(pads[inside], drifted.num_e[inside], len(context.channels)).astype(np.int64)
     samples = read.collected
@@ -239,7 +247,7 @@ def _one(
         settings = Settings.of_hits(max(read.hits.pitch), 1e-3 * parameters.link)
         measured = measure_hits(read.hits, settings)
         shapes = ({**own, **measured.row()},)
-        hits = (voxel_frame(file, row["track"], measured.topology),)
+        hits = (voxel_frame(file, row["track"], measured.topology, shift),)
     return ReadTracks((found,), shapes, hits, charge, (charge > 0).astype(np.int64))
 
 

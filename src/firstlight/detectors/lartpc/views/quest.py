@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -24,6 +25,7 @@ __all__ = ["QuestEntry", "draw_quest"]
 
 _CARD = (7.0, 5.0)  # in
 _MUTED = "#56616c"
+_NAME, _NOTE = 27, 38  # letters in a line
 
 
 @dataclass(frozen=True)
@@ -150,9 +152,10 @@ def _draw_card(
     write(column, 0.14, f"score {entry.score:.2f}", fontsize=13, fontweight="bold", color="#1f5f99")
     y = 0.5
     for name, value in entry.numbers:
-        write(column, y, name, color=_MUTED, fontsize=8.5)
+        lines = textwrap.wrap(name, _NAME)
+        write(column, y, "\n".join(lines), color=_MUTED, fontsize=8.5)
         write(_CARD[0] - 0.15, y, value, fontsize=8.5, ha="right")
-        y += 0.19
+        y += 0.19 + 0.15 * (len(lines) - 1)
     y += 0.1
     if entry.runners_up:
         write(column, y, "next", fontweight="bold")
@@ -162,7 +165,7 @@ def _draw_card(
             write(_CARD[0] - 0.15, y, f"{score:.2f}", fontsize=8, ha="right")
             y += 0.18
     if entry.note:
-        write(column, y + 0.05, entry.note, fontsize=8, color=_MUTED, wrap=True)
+        write(column, y + 0.05, textwrap.fill(entry.note, _NOTE), fontsize=8, color=_MUTED)
     small = 1.45
     place = ((left + 5.4) / width, (top - _CARD[1] + 0.4) / height, small / width, small / height)
     whole = figure.add_axes(place)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import numpy as np
 
-from firstlight.detectors.lartpc.views.cubes import Cube, cube_of, cube_of_limits
+from firstlight.detectors.lartpc.views.cubes import Cube, Part, core_cube, cube_of, cube_of_limits
 from firstlight.detectors.lartpc.views.marks import (
     ABOVE,
     bar_label,
@@ -363,7 +363,7 @@ def display_track(
     max_num_e, max_pixel_samples : float, optional
         Charge of the largest marker of a track, and of a hit; the largest that there is by default [electrons].
     plot_lims : array, shape (3, 2), optional
-        Limits in `units`; by default a cube around the hits, or around the track.
+        Limits in `units`; by default a cube around the hits and the core of the track, or around the track.
     units : str
         Of `UNITS`.
     show_initial_vector, show_origin : bool
@@ -411,6 +411,13 @@ def display_track(
         layers.append(hits_layer(hits))
     offset = points[0].mean(axis=1) if center and points[0].size else np.zeros(3)
     around = [layer.positions for layer in layers if layer.name == "hits" and len(layer)]
+    if around:
+        # few pixels trigger on a small track: its core is shown with them
+        around += [
+            core_cube(Part(layer.positions, layer.charge, layer.edge), margin=0.0).limits
+            for layer in layers
+            if layer.name == "raw" and len(layer)
+        ]
     cube = cube_of(*(around or [layer.positions for layer in layers]))
     shown = Cube(cube.centre - offset, cube.edge) if plot_lims is None else cube_of_limits(plot_lims, scale)
     cube = Cube(shown.centre + offset, shown.edge)
