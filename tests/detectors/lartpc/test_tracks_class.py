@@ -173,6 +173,23 @@ def test_module_functions():
         tracks_tools.compress_track(r, num_e, -1)
 
 
+def test_penelope_tracks_are_written_and_read(path, tmp_path):
+    track = Tracks(path)
+    energy = track.raw["num_e"] / 39.77
+    content = {"r": track.raw["r"], "delta_energy": energy, "truth": dict(track.truth), "meta": track.meta}
+    tracks_tools.save_penelope_track(tmp_path / "TrackE0001000_new", content)
+    again = Tracks(tmp_path / "TrackE0001000_new", seed=1)
+    assert again.truth["track_energy"] == 1000.0
+    assert again.raw["num_e"].sum() == pytest.approx(track.raw["num_e"].sum(), rel=0.2)
+    again.readout_charge(depth=0.05)
+    with pytest.raises(InputError, match="needs 'r', 'truth', 'meta'") as caught:
+        tracks_tools.save_penelope_track(tmp_path / "x", {"r": track.raw["r"], "truth": {}})
+    assert caught.value.known == ["r", "truth"]
+    with pytest.raises(InputError, match="has the shape"):
+        tracks_tools.save_penelope_track(tmp_path / "x", content | {"delta_energy": energy[:-1]})
+    assert not list(tmp_path.glob("x*"))
+
+
 def test_inputs_change_what_follows(path):
     track = Tracks(path, seed=1)
     drift = track.read_params.charge_drift

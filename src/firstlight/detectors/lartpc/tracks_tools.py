@@ -19,13 +19,15 @@ import numpy as np
 from firstlight.detectors.lartpc.drift import drift, split, stream
 from firstlight.detectors.lartpc.features.voxelise import voxelise
 from firstlight.detectors.lartpc.parameters import ReadParameters
-from firstlight.detectors.lartpc.reading.names import FORMS, find
+from firstlight.detectors.lartpc.reading.names import ENDINGS, FORMS, find, stem_of
+from firstlight.detectors.lartpc.reading.pickles import truth_pickle
 from firstlight.detectors.lartpc.reading.tracks import load, load_raw_truth, save_original
 from firstlight.detectors.lartpc.readout.cells import cell_around, hexagonal_cell
 from firstlight.detectors.lartpc.readout.read import read_out
 from firstlight.detectors.lartpc.track import Track
 from firstlight.detectors.lartpc.tracks_samples import samples_of
 from firstlight.errors import FirstlightError, InputError, UsageError
+from firstlight.files import atomic
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -46,6 +48,7 @@ __all__ = [
     "find_bounding_cube",
     "get_cell_bounds",
     "load_track",
+    "save_penelope_track",
     "save_track",
 ]
 
@@ -371,6 +374,43 @@ def save_track(
     if not written:
         what = "nothing to write: the track has none of the points that are asked for"
         raise UsageError(what, where=name)
+
+
+def save_penelope_track(name: str | Path, track_dict: Mapping[str, Any]) -> None:
+    """Write what came out of PENELOPE as the original does: ``.p.npz`` with energies, or ``.npz`` with charges, and a pickle.
+
+    Parameters
+    ----------
+    name : str or Path
+        With or without ending.
+    track_dict : mapping
+        ``r`` (3, N) [m]; ``delta_energy`` (N,) [keV] or ``num_e`` (N,); ``truth`` and ``meta``, dictionaries of plain
+        values and arrays.
+
+    Raises
+    ------
+    InputError
+        If a part is missing, or lengths disagree.
+    UsageError
+        If the record holds values that no truth pickle may have.
+    """
+    known = set(track_dict)
+    columns = {"delta_energy", "num_e"} & known
+    if not {"r", "truth", "meta"} <= known or not columns:
+        what = "a track of PENELOPE needs 'r', 'truth', 'meta', and 'delta_energy' or 'num_e'"
+        raise InputError(what, where=name, known=sorted(known))
+    arrays: dict[str, Any] = {key: np.asarray(track_dict[key]) for key in ("r", *sorted(columns))}
+    for key in columns:
+        if arrays["r"].ndim != 2 or arrays["r"].shape != (3, arrays[key].size):
+            what = f"'r' has the shape {arrays['r'].shape}, {key!r} {arrays[key].shape}"
+            raise InputError(what, where=name, hint="(3, N) and (N,)")
+    stem = stem_of(name)
+    record = truth_pickle(track_dict["truth"], track_dict["meta"])
+    ending = ENDINGS["energies" if "delta_energy" in columns else "raw"]
+    with atomic(stem.with_name(stem.name + ending)) as temporary, temporary.open("wb") as stream:
+        np.savez_compressed(stream, **arrays)
+    with atomic(stem.with_name(stem.name + ENDINGS["pickle"])) as temporary:
+        temporary.write_bytes(record)
 
 
 def compress_track(
