@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from firstlight.errors import UsageError
 from firstlight.files import atomic
 
 if TYPE_CHECKING:
@@ -28,7 +29,17 @@ _PENDING = 3
 
 
 def save_canvas(canvas: Canvas, path: Path, dpi: int) -> Path:
-    """Write a matplotlib figure atomically, in the format of the ending of the name."""
+    """Write a matplotlib figure atomically, in the format of the ending of the name.
+
+    Raises
+    ------
+    UsageError
+        If there is no such format.
+    """
+    known = sorted(canvas.canvas.get_supported_filetypes())
+    if path.suffix[1:] not in known:
+        what = f"a picture cannot be written as {path.suffix or 'a file without an ending'}"
+        raise UsageError(what, where=path, known=known)
     if path.suffix == ".png":
         _encode(_pixels(canvas, dpi), path, dpi)
     else:

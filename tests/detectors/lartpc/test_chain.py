@@ -206,6 +206,24 @@ def test_a_share_of_pairs_that_cannot_be_is_found(tmp_path):
     assert f"{len(chosen)} of {len(chosen)} photons of 3 MeV convert first" in found["rule"]
 
 
+def test_positrons_have_their_annihilation(tmp_path):
+    folders = simulate(
+        tmp_path, 3, particles=("positron", "electron"), energies=(1.0, 3.0), n_tracks=4, faults=False
+    )
+    run = go(folders, tmp_path / "run")
+    found = verdicts(run)
+    assert found["charge scale"]["verdict"] == found["energy balance"]["verdict"] == "ok"
+    energies = run["energies/energies"].to_polars()
+    np.testing.assert_allclose(energies["charge_per_energy"], 29.66, rtol=0.01)
+
+
+def test_a_cut_that_takes_everything_is_told(tmp_path, campaign):
+    found = verdicts(go(campaign[1][:1], tmp_path / "run", {"cuts": ["energy > 1e9"]}))
+    assert list(found) == ["readable tracks"]
+    assert found["readable tracks"]["verdict"] == "no-statistics"
+    assert "a cut takes all of them" in found["readable tracks"]["rule"]
+
+
 def test_a_beam_is_told(tmp_path):
     folders = simulate(
         tmp_path, 3, particles="electron", energies=0.5, n_tracks=12, direction=(0, 0, 1), faults=False

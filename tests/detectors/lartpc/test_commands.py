@@ -10,9 +10,11 @@ import polars as pl
 import pytest
 
 from firstlight.detectors.lartpc.commands_common import energy_of
-from firstlight.detectors.lartpc.reading.tracks import load
+from firstlight.detectors.lartpc.reading.tracks import load, save
 from firstlight.detectors.lartpc.readout.designs import DESIGNS
 from firstlight.detectors.lartpc.scan import changed_design
+from firstlight.detectors.lartpc.simulation.generate import simulate_track
+from firstlight.detectors.lartpc.source import TrackFolders
 from firstlight.errors import UsageError
 from firstlight.testing.workbench import command_line
 
@@ -81,9 +83,9 @@ def test_drift(electron, tmp_path):
     # the anode at the top of the box: a little more than the metre that is added
     (more,) = json.loads(run("drift", electron, "--depth", "1.0", "--distance", "box", "--json"))["tracks"]
     assert more["time [us]"] > row["time [us]"] + 5
-    with np.load(tmp_path / f"{electron.stem}.npz") as arrays:
-        assert arrays["num_e"].sum() == row["arrived"]
-        assert arrays["r"].shape == (3, arrays["num_e"].size)
+    with np.load(tmp_path / f"drift_{electron.stem}.npz") as arrays:
+        assert arrays["electrons"].sum() == row["arrived"]
+        assert arrays["positions"].shape == (3, arrays["electrons"].size)
     warm = json.loads(run("drift", electron, "--medium", "gampy110K", "--json"))["medium"]
     assert warm["velocity"] == pytest.approx(1.1594, rel=1e-4)
     assert "outside 0 to 2 kV/cm" in run("drift", electron, "--field", "9", status=2)
@@ -107,7 +109,7 @@ def test_readout(electron, tmp_path):
     content = json.loads(run("readout", electron, "--depth", "0.175", "--json", "-o", tmp_path))
     (row,) = content["tracks"]
     assert content["design"]["pixels.pitch"] == 0.5e-3
-    with np.load(tmp_path / f"{electron.stem}.npz") as arrays:
+    with np.load(tmp_path / f"readout_{electron.stem}.npz") as arrays:
         assert arrays["charge_true"].sum() == row["arrived"]
         assert arrays["triggered"].sum() == row["triggered"]
         assert arrays["charge"][arrays["triggered"]].min() > 100
@@ -124,6 +126,38 @@ def test_readout(electron, tmp_path):
 def test_readout_follows_its_seed(electron):
     words = ("readout", electron, "--depth", "0.175", "--json")
     assert run(*words, "--seed", "4") == run(*words, "--seed", "4") != run(*words, "--seed", "5")
+
+
+def test_what_drift_and_readout_write_is_no_track(electron, tmp_path):
+    run("drift", electron, "-o", tmp_path, "-q")
+    run("readout", electron, "-o", tmp_path, "-q")
+    assert len(list(tmp_path.iterdir())) == 2
+    assert "holds no track" in run("list", tmp_path, status=3)
+    assert not TrackFolders().sniff(tmp_path)
+
+
+def test_tracks_of_one_name_are_all_written(electron, tmp_path):
+    for number in "ab":
+        track = simulate_track("electron", 300.0, ord(number))
+        save(track, tmp_path / number / "TrackE0000300_D20250101_T0000000001")
+    both = [tmp_path / number / "TrackE0000300_D20250101_T0000000001" for number in "ab"]
+    run("readout", *both, "-o", tmp_path / "out", "-q")
+    run("plot", *both, "--raw-only", "-o", tmp_path / "out", "-q")
+    assert len(list((tmp_path / "out").iterdir())) == 4
+    assert "written over each other" in run("convert", *both, "-o", tmp_path / "x", status=2)
+    assert not (tmp_path / "x").exists()
+
+
+def test_wrong_values(electron, tree, tmp_path):
+    assert "offset is 1" in run("readout", electron, "--set", "offset=1", status=2)
+    assert "cannot be written as .foo" in run(
+        "compare", tree.root / "LAr", "-o", tmp_path / "g.foo", "--energy", "1MeV", status=2
+    )
+    assert "count from 0" in run(
+        "compare", tree.root / "LAr", "--track", "99", "-o", tmp_path / "g.png", status=2
+    )
+    endless = run("readout", electron, "--lifetime", "inf", "--json")
+    assert json.loads(endless)["medium"]["lifetime"] is None
 
 
 def test_scan(tree, electron, tmp_path):
@@ -268,5 +302,15 @@ def test_simulate(tmp_path):
     assert [path.name for path in own] == [path.name for path in original]
     assert all(path.with_suffix(".pickle").exists() for path in original)
     assert load(own[0]).charge == load(original[0]).charge
+    # what is there of other particles and energies stays
+    run("simulate", "--particle", "electron", "--energy", "500keV", "-n", "2", "--out", tmp_path / "a", "-q")
+    assert len(list((tmp_path / "a").rglob("TrackE*.npz"))) == 5
+    run("simulate", "--particle", "electron", "--energy", "500keV", "-n", "1", "--out", tmp_path / "a", "-q")
+    record = json.loads((tmp_path / "a" / "truth.json").read_text())
+    there = sorted(
+        path.relative_to(tmp_path / "a").as_posix() for path in (tmp_path / "a").rglob("TrackE*.npz")
+    )
+    assert sorted(track["file"] for track in record["tracks"]) == there
+    assert len(there) == 4
     assert "n_tracks" in run("simulate", "--set", "help")
     assert "--set help" in run("simulate", "--set", "tracks=3", "-o", tmp_path / "c", status=2)

@@ -127,6 +127,27 @@ def test_the_seed_fixes_everything(path):
     assert np.array_equal(same.pixel_samples["charge"], any_seed.pixel_samples["charge"])
 
 
+def test_every_call_has_new_numbers(path):
+    track = Tracks(path, seed=7)
+    hits = []
+    for _ in range(20):
+        track.apply_drift(depth=0.175)
+        track.readout_charge()
+        hits.append(track.pixel_samples["charge"].size)
+    assert np.std(hits) > 0.5
+    other = simulate_track("electron", 1000.0, 6, density=1.2428)
+    save_original(other, path.with_name("TrackE0001000_D20250101_T0000000002"))
+    noise = []
+    for name in (path, path.with_name("TrackE0001000_D20250101_T0000000002.npz")):
+        one = Tracks(name, seed=7)
+        one.readout_charge(depth=0.05)
+        grids = one.coarse_grids_samples
+        noise.append((grids["samples_noisy"][0] - 0.3 * grids["samples_raw"][0])[:2])
+    assert not np.allclose(noise[0], noise[1])
+    with pytest.raises(UsageError, match="the seed -1"):
+        Tracks(path, seed=-1)
+
+
 def test_no_global_random_state(path):
     before = np.random.get_state()[1].copy()  # noqa: NPY002
     track = Tracks(path, seed=1)
@@ -202,6 +223,10 @@ def test_inputs_change_what_follows(path):
     assert track.read_params.design.pixels.pitch == 1e-3
     track.readout_charge(depth=1.0)
     assert track.drifted["num_e"].sum() < 0.5 * track.raw["num_e"].sum()
+    with pytest.raises(ConfigError, match="unknown parameter 'nois'"):
+        track.read_params.inputs["pixels"]["nois"] = 500
+    with pytest.raises(UsageError, match="cannot be set"):
+        track.read_params.charge_drift.update(velocity=5)
     with pytest.raises(UsageError, match="cannot be set") as caught:
         track.read_params.charge_drift["electron_lifetime"] = 1.0
     assert "inputs['charge_drift']['electron_lifetime'] = 1.0" in (caught.value.hint or "")

@@ -7,7 +7,8 @@ The folder, in the order in which data go through it:
 - `medium`, `recombination`, `drift`: liquid argon, and electrons on their way to the anode
 - `readout/`: pixels, tiles, wires, waveforms; noise and thresholds
 - `features/`, `quest`, `separation`: shapes to beautiful and ugly events, electrons apart from photons
-- `options`, `channels`, `steps_*`, `chain`, `checks`: the run of a folder, its numbers and verdicts
+- `options`, `channels`, `inventory`, `ranking`, `chain`, `checks`, `summary`: the run of a folder, its numbers and verdicts
+- `scan`: what pitch, noise and drift length do
 - `simulation/`, `simulate`: transport of electrons, positrons and photons; folders of tracks with known truth
 - `views/`: pictures in three dimensions, sheets, comparisons, pages that turn
 - `tracks_tools`, `tracks_samples`, `parameters`: the class `Tracks` of the original tutorial, with its names and keys

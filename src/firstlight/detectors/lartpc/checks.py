@@ -8,6 +8,7 @@ import numpy as np
 import polars as pl
 
 from firstlight.detectors.lartpc.tables import READ
+from firstlight.detectors.lartpc.track import ELECTRON_MASS
 from firstlight.steps.step import Check, Context
 
 if TYPE_CHECKING:
@@ -117,7 +118,7 @@ def _scale(good: pl.DataFrame) -> Iterator[Check]:
 
 
 def _deposits(good: pl.DataFrame) -> Iterator[Check]:
-    annihilation = pl.when(pl.col("particle") == "positron").then(1021.998).otherwise(0.0)
+    annihilation = pl.when(pl.col("particle") == "positron").then(2 * ELECTRON_MASS).otherwise(0.0)
     told = good.filter(pl.col("deposited").is_not_null() & pl.col("energy").is_not_null()).with_columns(
         balance=pl.col("deposited") / (pl.col("energy") + annihilation)
     )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from pathlib import Path
@@ -20,7 +21,7 @@ if TYPE_CHECKING:
     from firstlight.detectors.lartpc.track import Track
 
 __all__ = [
-    "Tracks", "chosen", "depth_options", "energies_of", "energy_of", "finish", "medium_from", "medium_options", "numbers", "one_energy", "say",
+    "Names", "Tracks", "chosen", "depth_options", "energies_of", "energy_of", "finish", "json_text", "medium_from", "medium_options", "numbers", "one_energy", "say",
 ]  # fmt: skip
 
 _ENERGY = re.compile(r"\s*(?P<number>\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*(?P<unit>[a-zA-Z]*)\s*")
@@ -126,6 +127,35 @@ def numbers(
     return read
 
 
+class Names:
+    """Names of files that are written: of two tracks of one name the second gets a number, so that none is lost."""
+
+    def __init__(self) -> None:
+        self.taken: set[str] = set()
+
+    def of(self, name: str) -> str:
+        """Return the name, with a number if it was given before."""
+        found, number = name, 1
+        while found in self.taken:
+            number += 1
+            found = f"{name}_{number}"
+        self.taken.add(found)
+        return found
+
+
+def json_text(content: Any) -> str:
+    """Return JSON; what is infinite or not a number is null, since JSON has no word for it."""
+
+    def finite(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: finite(each) for key, each in value.items()}
+        if isinstance(value, list | tuple):
+            return [finite(each) for each in value]
+        return None if isinstance(value, float) and not math.isfinite(value) else value
+
+    return json.dumps(finite(content), indent=1, default=str, allow_nan=False)
+
+
 class Tracks:
     """The tracks that a verb works on; those that cannot be read do not stop it.
 
@@ -151,8 +181,22 @@ class Tracks:
         return len(self.paths)
 
     def __iter__(self) -> Iterator[tuple[Path, Track]]:
+        from firstlight.detectors.lartpc.source import EventFiles
+
         for path in self.paths:
+            if EventFiles().sniff(path):
+                yield from self._events(path)
+                continue
             track = self.load(path)
+            if track is not None:
+                yield path, track
+
+    def _events(self, path: Path) -> Iterator[tuple[Path, Track]]:
+        """Yield all events of a file of many."""
+        from firstlight.detectors.lartpc.reading.segments import open_events
+
+        for event in open_events(path).events:
+            track = self.load(path, event)
             if track is not None:
                 yield path, track
 
@@ -161,10 +205,14 @@ class Tracks:
         from firstlight.detectors.lartpc.reading.tracks import load
 
         try:
-            return load(path, event=event)
+            track = load(path, event=event)
+            if not len(track):
+                what = "holds no point of charge"
+                raise InputError(what, where=path)
         except InputError as error:
             self.refused.append(error)
             return None
+        return track
 
     def finish(self) -> None:
         """Raise `InputError` if any track was refused: all are named, the others have been processed."""

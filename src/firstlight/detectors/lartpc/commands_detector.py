@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -11,8 +10,10 @@ import numpy as np
 
 from firstlight.cli.common import json_option, progress_from, progress_options
 from firstlight.detectors.lartpc.commands_common import (
+    Names,
     Tracks,
     depth_options,
+    json_text,
     medium_from,
     medium_options,
     numbers,
@@ -37,10 +38,17 @@ _seed = click.option(
     type=click.IntRange(min=0),
     default=1,
     show_default=True,
-    help="Each track has its own numbers, by its name.",
+    help="Each track has its own numbers, by its points.",
 )
 _output = click.option(
     "--output", "-o", type=click.Path(path_type=Path), help="Folder of the arrays, an .npz for each track."
+)
+_bunch = click.option(
+    "--bunch",
+    type=click.FloatRange(min=1),
+    default=1.0,
+    show_default=True,
+    help="Most electrons moved together; 1 moves every one.",
 )
 _settings = click.option(
     "--set", "settings", multiple=True, metavar="KEY=VALUE",
@@ -73,25 +81,19 @@ def _say_medium(options: dict[str, Any], medium: Medium) -> None:
         say(options, f"  note: {note}")
 
 
-def _keep(folder: Path | None, name: str, arrays: dict[str, Any]) -> None:
+def _keep(folder: Path | None, names: Names, name: str, arrays: dict[str, Any]) -> None:
     from firstlight.files import atomic
 
     if folder is None:
         return
-    with atomic(folder / f"{name}.npz") as temporary, temporary.open("wb") as stream:
+    with atomic(folder / f"{names.of(name)}.npz") as temporary, temporary.open("wb") as stream:
         np.savez_compressed(stream, **arrays)
 
 
 @click.command("drift")
 @click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
 @depth_options
-@click.option(
-    "--bunch",
-    type=float,
-    default=1.0,
-    show_default=True,
-    help="Most electrons moved together; 1 moves every one.",
-)
+@_bunch
 @_seed
 @_output
 @medium_options
@@ -109,7 +111,8 @@ def drift_tracks(
 ) -> None:
     """Drift the charge of tracks to the anode: how much arrives, how wide, when.
 
-    The arrays have r (3, n) [m], num_e (n,), time (n,) [us] and source (n,), the point that each bunch comes from.
+    The arrays are called drift_TRACK.npz and have positions (3, n) [m], electrons (n,), time (n,) [us] and source (n,), the
+    point that each bunch comes from.
     """
     from firstlight.detectors.lartpc.drift import drift, stream
     from firstlight.detectors.lartpc.readout.cells import cell_around
@@ -120,10 +123,10 @@ def drift_tracks(
     rows = []
     if not as_json:
         _say_medium(options, medium)
-    tracks = Tracks(paths)
+    tracks, names = Tracks(paths), Names()
     for _, track in tracks:
         anode = cell_around(track.positions, DESIGNS["GAMPixG"]).z_anode
-        rng = stream(seed, event_seed(track.name))
+        rng = stream(seed, event_seed(track))
         found = drift(
             track.positions,
             track.num_e,
@@ -135,8 +138,9 @@ def drift_tracks(
             naive=distance == "common",
         )
         shift = found.positions - track.positions[:, found.source]
-        widths = [float(1e3 * np.sqrt(np.average(each**2, weights=found.num_e))) for each in shift]
-        mean_time = float(np.average(found.time, weights=found.num_e))
+        weight = found.num_e / max(found.charge, 1)
+        widths = [float(1e3 * np.sqrt(np.sum(weight * each**2))) for each in shift]
+        mean_time = float(np.sum(weight * found.time))
         row = {
             "track": track.name,
             "electrons": track.charge,
@@ -150,8 +154,14 @@ def drift_tracks(
         rows.append(row)
         _keep(
             output,
-            track.name,
-            {"r": found.positions, "num_e": found.num_e, "time": found.time, "source": found.source},
+            names,
+            f"drift_{track.name}",
+            {
+                "positions": found.positions,
+                "electrons": found.num_e,
+                "time": found.time,
+                "source": found.source,
+            },
         )
         if not as_json:
             say(
@@ -160,7 +170,7 @@ def drift_tracks(
                 f"{mean_time:.1f} us, spread {widths[0]:.3f}, {widths[1]:.3f}, {widths[2]:.3f} mm in x, y, z",
             )
     if as_json:
-        click.echo(json.dumps({"medium": medium.record(), "tracks": rows}, indent=1))
+        click.echo(json_text({"medium": medium.record(), "tracks": rows}))
     tracks.finish()
 
 
@@ -183,6 +193,7 @@ def drift_tracks(
     help="With the clock: tiles trigger by themselves, pixels are read as waveforms.",
 )
 @_settings
+@_bunch
 @_seed
 @_output
 @medium_options
@@ -196,6 +207,7 @@ def readout_tracks(
     coarse_trigger: bool,
     waveforms: bool,
     settings: tuple[str, ...],
+    bunch: float,
     seed: int,
     output: Path | None,
     as_json: bool,
@@ -203,7 +215,8 @@ def readout_tracks(
 ) -> None:
     """Drift tracks and read them out: pixels, tiles and wires, with noise and thresholds.
 
-    The arrays have one row for each sample: r (3, n) [m], charge (n,), charge_true (n,), triggered (n,).
+    The arrays are called readout_TRACK.npz and have one entry for each sample: positions (3, n) [m], charge (n,),
+    charge_true (n,), triggered (n,).
 
     \b
     Examples:
@@ -216,16 +229,16 @@ def readout_tracks(
     if not as_json:
         _say_medium(options, medium)
     rows = []
-    tracks = Tracks(paths)
+    tracks, names = Tracks(paths), Names()
     for _, track in tracks:
         drifted, read = drift_and_read(
             track,
             design,
             medium,
             depth=depth,
-            bunch=0.0,
             seed=seed,
             coarse_trigger=coarse_trigger,
+            bunch=bunch,
             naive=distance == "common",
         )
         samples = read.collected
@@ -240,7 +253,7 @@ def readout_tracks(
         }
         rows.append(row)
         arrays = {
-            "r": samples.positions,
+            "positions": samples.positions,
             "charge": samples.charge,
             "charge_true": samples.charge_true,
             "triggered": samples.triggered,
@@ -252,13 +265,11 @@ def readout_tracks(
         if waveforms:
             arrays, more = _waveforms(drifted, design, seed)
             line += more
-        _keep(output, track.name, arrays)
+        _keep(output, names, f"readout_{track.name}", arrays)
         if not as_json:
             say(options, line)
     if as_json:
-        click.echo(
-            json.dumps({"design": design.record(), "medium": medium.record(), "tracks": rows}, indent=1)
-        )
+        click.echo(json_text({"design": design.record(), "medium": medium.record(), "tracks": rows}))
     tracks.finish()
 
 

@@ -83,7 +83,6 @@ def _measure_all(
                     design,
                     medium,
                     depth=options["depth"],
-                    bunch=0.0,
                     seed=options["seed"],
                     naive=options["distance"] == "common",
                 )

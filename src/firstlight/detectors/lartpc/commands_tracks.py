@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firstlight.cli.common import json_option, progress_from, progress_options
-from firstlight.detectors.lartpc.commands_common import Tracks, chosen, energies_of, finish, say
+from firstlight.detectors.lartpc.commands_common import Tracks, chosen, energies_of, finish, json_text, say
 from firstlight.detectors.lartpc.reading.names import FOLDERS, stem_of
 from firstlight.errors import InputError, UsageError
 
@@ -65,6 +65,7 @@ def list_tracks(
 def _facts(path: Path, track: Track) -> dict[str, Any]:
     from firstlight.detectors.lartpc.features.measure import measure
     from firstlight.detectors.lartpc.features.truth import truth_features
+    from firstlight.detectors.lartpc.inventory import available
 
     low, high = track.positions.min(axis=1, initial=0.0), track.positions.max(axis=1, initial=0.0)
     facts: dict[str, Any] = {
@@ -78,7 +79,7 @@ def _facts(path: Path, track: Track) -> dict[str, Any]:
         facts |= {
             "particle": truth.particle,
             "energy [keV]": truth.energy,
-            "electrons per keV": round(track.charge / truth.energy, 3),
+            "electrons per keV": round(track.charge / available(truth.particle, truth.energy), 3),
             "origin [mm]": [round(1e3 * float(place), 3) for place in truth.origin],
             "direction": [round(float(part), 4) for part in truth.direction],
             "first interaction": truth.first_interaction or "-",
@@ -104,7 +105,7 @@ def info(paths: tuple[Path, ...], as_json: bool) -> None:
     tracks = Tracks(paths)
     found = [_facts(path, track) for path, track in tracks]
     if as_json:
-        click.echo(json.dumps(found, indent=1, default=str))
+        click.echo(json_text(found))
     for facts in [] if as_json else found:
         click.secho(str(facts.pop("path")), bold=True)
         for name, value in facts.items():
@@ -168,6 +169,15 @@ def convert(
 
     refused: list[InputError] = []
     jobs = [job for path in inputs for job in _jobs(path, output)]
+    repeated = sorted({stem.name for _, _, stem in jobs if [other for *_, other in jobs].count(stem) > 1})
+    if repeated:
+        what = "tracks of one name would be written over each other"
+        raise UsageError(
+            what,
+            where=output,
+            known=repeated,
+            hint="give their folders, which are kept; or convert one by one",
+        )
     with progress_from(options).bar("converting", len(jobs), "tracks") as advance:
         for source, event, stem in jobs:
             try:

@@ -9,6 +9,7 @@ import click
 
 from firstlight.cli.common import progress_from, progress_options
 from firstlight.detectors.lartpc.commands_common import (
+    Names,
     Tracks,
     chosen,
     depth_options,
@@ -55,7 +56,7 @@ def _scene(track: Track, options: dict[str, Any], *, stages: bool) -> Scene:
     drifted = hits = None
     if stages:
         drifted, read = drift_and_read(
-            track, design(options["readout"]), options["medium"], depth=options["depth"], bunch=0.0,
+            track, design(options["readout"]), options["medium"], depth=options["depth"],
             seed=options["seed"], naive=options["distance"] == "common",
         )  # fmt: skip
         hits = read.hits
@@ -164,20 +165,20 @@ def plot(
     from firstlight.view.save import save_canvas
 
     options["medium"] = medium_from(options)
-    given = Tracks(paths)
+    given, names = Tracks(paths), Names()
     tracks, scenes = [], []
     with progress_from(options).bar("drawing", len(given), "tracks") as advance:
         for _, track in given:
             tracks.append(track)
             scene = _scene(track, options, stages=not raw_only)
             scenes.append(scene)
-            canvas = draw_panels(scene, zoom=_zoom(zoom), units=units)
-            say(options, str(save_canvas(canvas, output / f"{track.name}.png", 130)))
+            canvas, name = draw_panels(scene, zoom=_zoom(zoom), units=units), names.of(track.name)
+            say(options, str(save_canvas(canvas, output / f"{name}.png", 130)))
             if projections:
                 by = "label" if colour_by == "cluster" else colour_by
                 layer = "drifted" if colour_by == "time" else None
                 canvas = draw_projections(scene, layer=layer, zoom=_zoom(zoom), units=units, colour_by=by)
-                say(options, str(save_canvas(canvas, output / f"{track.name}_projections.png", 130)))
+                say(options, str(save_canvas(canvas, output / f"{name}_projections.png", 130)))
             advance(1, track.name)
     if profile and tracks:
         say(options, str(save_canvas(_profiles(tracks), output / "profile.png", 130)))
@@ -287,10 +288,18 @@ def compare(root: Path, output: Path, energies: tuple[float, ...], number: int, 
     from firstlight.view.save import save_canvas
 
     frame = chosen(root, ("electron", "photon"), energies).drop_nulls("energy_keV")
+    most = int(frame.group_by("energy_keV", "particle").len()["len"].max() or 0)  # type: ignore[arg-type]
+    if number >= most:
+        what = f"--track {number}: the largest folder has {most} tracks, which count from 0"
+        raise UsageError(what, where=root)
     rows: dict[float, dict[str, Track]] = {}
     for (energy, particle), part in frame.group_by("energy_keV", "particle", maintain_order=True):
         paths = part["path"].to_list()
-        # folders need not hold equally many
+        if number >= len(paths):
+            say(
+                options,
+                f"  {float(str(energy)) / 1000:g} MeV {particle}s: only {len(paths)}, the last is drawn",
+            )
         rows.setdefault(float(str(energy)), {})[str(particle)] = load(paths[min(number, len(paths) - 1)])
     both = {energy: pair for energy, pair in sorted(rows.items()) if len(pair) == 2}
     if not both:

@@ -13,6 +13,7 @@ from firstlight.detectors.lartpc.features.columns import TRUTH_FEATURES
 from firstlight.detectors.lartpc.features.truth import truth_features
 from firstlight.detectors.lartpc.options import EnergiesParameters, TracksParameters, rescaled
 from firstlight.detectors.lartpc.tables import ARMS, EVENTS, INTERACTIONS, POINTS, READ, tracks_of
+from firstlight.detectors.lartpc.track import ELECTRON_MASS
 from firstlight.steps.step import ChunkStep, Context, Product, ProductStep
 
 if TYPE_CHECKING:
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
     Rows = tuple[Mapping[str, Any], ...]
 
-__all__ = ["ENERGIES", "TRACKS", "energies", "list_tracks", "sum_up_energies", "tracks"]
+__all__ = ["ENERGIES", "TRACKS", "available", "energies", "list_tracks", "sum_up_energies", "tracks"]
 
 TRACKS = TableSchema(
     "tracks",
@@ -31,7 +32,7 @@ TRACKS = TableSchema(
         Column("file", pl.String, "input in which the track stands"),
         *EVENTS.columns,
         Column("deposited", pl.Float64, "energy deposited at all points", "keV", nullable=True),
-        Column("charge_per_energy", pl.Float64, "electrons per energy of the particle", "1/keV", nullable=True),
+        Column("charge_per_energy", pl.Float64, "electrons per energy that the particle leaves in argon", "1/keV", nullable=True),
         Column("extent_x", pl.Float64, "from the lowest to the highest point", "mm", nullable=True),
         Column("extent_y", pl.Float64, "from the lowest to the highest point", "mm", nullable=True),
         Column("extent_z", pl.Float64, "from the lowest to the highest point", "mm", nullable=True),
@@ -61,6 +62,11 @@ ENERGIES = TableSchema(
 )
 
 
+def available(particle: str, energy: float) -> float:
+    """Return the energy [keV] that a particle of a kinetic energy [keV] leaves in argon: of a positron two electron masses more."""
+    return energy + (2 * ELECTRON_MASS if particle == "positron" else 0.0)
+
+
 def list_tracks(chunk: Chunk, _: TracksParameters, context: Context) -> Rows:
     """Return a row for each track of a chunk, refused ones included."""
     found = {row["track"]: (row, track) for row, track in tracks_of(chunk, rescale=rescaled(context))}
@@ -86,7 +92,7 @@ def _measure(row: Mapping[str, Any], track: Track) -> dict[str, Any]:
     if track.energy is not None:
         found["deposited"] = float(track.energy.sum(dtype=np.float64))
     if row["energy"]:
-        found["charge_per_energy"] = track.charge / row["energy"]
+        found["charge_per_energy"] = track.charge / available(row["particle"], row["energy"])
     if len(track):
         extents = 1e3 * np.ptp(track.positions, axis=1)
         found |= {f"extent_{axis}": float(value) for axis, value in zip("xyz", extents, strict=True)}

@@ -157,17 +157,18 @@ class ReadoutParameters(StrictModel):
         ``common``: all charge drifts the length `depth`, so that events are compared as what they are. ``box``: the anode is
         at the top of the box around each track, and `depth` is added, as in the original; large events drift farther.
     bunch : float
-        Most electrons that are moved together; 0 takes half of the noise of the design, 1 moves every electron alone.
+        Most electrons that are moved together. 1 moves every electron by itself; 0 takes half of the noise of the design, as the
+        original does: faster where there is much charge, but small charges then come above threshold too often.
     link : float
         Hits closer than this, or than five times the pitch if that is larger, belong to one cluster [mm].
     seed : int
-        Of all random numbers; each track has its own sequence, by its name.
+        Of all random numbers; each track has its own sequence, by its points.
     """
 
     design: str = "GAMPixG"
     depth: float = pydantic.Field(0.175, ge=0)
     distance: Literal["common", "box"] = "common"
-    bunch: float = pydantic.Field(0.0, ge=0)
+    bunch: float = pydantic.Field(1.0, ge=0)
     link: float = pydantic.Field(2.5, gt=0)
     seed: int = pydantic.Field(1, ge=0)
 

@@ -97,14 +97,17 @@ class ReadParameters:
     def __init__(
         self, charge_readout_name: str = "GAMPixG", readout_inputs_file_name: str | Path = "default"
     ) -> None:
-        self.inputs = default_inputs()
+        self.inputs: dict[str, Any] = default_inputs()
         if str(readout_inputs_file_name) != "default":
             _update(self.inputs, _read(Path(readout_inputs_file_name)), str(readout_inputs_file_name))
         if charge_readout_name not in self.inputs["charge_readout"]:
             raise UsageError.unknown("read-out", charge_readout_name, self.inputs["charge_readout"])
         self.inputs["charge_readout_name"] = charge_readout_name
         # the parts of the chosen read-out stand at the top, too: one value under two names
-        self.inputs |= self.inputs["charge_readout"][charge_readout_name]
+        whole = _Inputs(self.inputs)
+        for part, values in whole["charge_readout"][charge_readout_name].items():
+            dict.__setitem__(whole, part, values)
+        self.inputs = whole
 
     @property
     def charge_readout_name(self) -> str:
@@ -171,6 +174,27 @@ class ReadParameters:
         return f"ReadParameters({self.charge_readout_name!r}, {self.medium.velocity:.4g} mm/us)"
 
 
+class _Inputs(dict[str, Any]):
+    """Values that may be changed; a name that does not exist is refused, since nothing would follow from it."""
+
+    def __init__(self, values: Mapping[str, Any], where: str = "read_params.inputs") -> None:
+        self.where = where
+        super().__init__(
+            {
+                key: _Inputs(value, f"{where}[{key!r}]") if isinstance(value, dict) else value
+                for key, value in values.items()
+            }
+        )
+
+    def __setitem__(self, key: str, value: Any) -> None:
+        if key not in self:
+            raise ConfigError.unknown("parameter", key, self, where=self.where)
+        super().__setitem__(key, value)
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> dict[str, Any]:
+        return {key: copy.deepcopy(value, memo) for key, value in self.items()}
+
+
 class _Derived(dict[str, Any]):
     """Values for reading: what is set here would be lost, so it is refused."""
 
@@ -186,6 +210,11 @@ class _Derived(dict[str, Any]):
         raise UsageError(
             what, known=list(self.inputs), hint=f"one of these in read_params.inputs[{self.part!r}]"
         )
+
+    def update(self, *args: Any, **values: Any) -> None:
+        """Refuse it, as setting a single value is refused."""
+        for key, value in dict(*args, **values).items():
+            self[key] = value
 
     def __missing__(self, key: str) -> Any:
         raise UsageError.unknown("parameter", key, self, where=f"read_params.{self.part}")

@@ -108,9 +108,7 @@ def scan_design(
             own = changed_design(design, pitch, noise)
             found: list[tuple[float, float, float]] = []
             for track in charged:
-                drifted, read = drift_and_read(
-                    track, own, medium, depth=depth, bunch=0.0, seed=seed, naive=naive
-                )
+                drifted, read = drift_and_read(track, own, medium, depth=depth, seed=seed, naive=naive)
                 samples = read.collected
                 seen = float(samples.charge_true[samples.triggered].sum() / max(drifted.charge, 1))
                 found.append((drifted.charge / track.charge, seen, float(read.n_triggered)))

@@ -56,7 +56,7 @@ def simulate(
     Parameters
     ----------
     folder : Path or str
-        Where the tree goes. Tracks of an older simulation there are replaced.
+        Where the tree goes. Tracks of an older simulation of the same particle and energy are replaced, others stay.
     seed : int
         With the other parameters it fixes every byte. A track depends on the seed, its particle, energy and number, not on how
         many others there are.
@@ -106,7 +106,12 @@ def simulate(
     wanted = _faults(faults)
     _check(kinds, mega, n_tracks, form, material)
     conditions = Conditions(density, temperature, field, charge_model, point_spacing)
-    _clear(folder)
+    places = [
+        track_folder(folder, particle, 1e3 * energy, material=material)
+        for particle in kinds
+        for energy in mega
+    ]
+    earlier = _earlier(folder, places)
     made: list[dict[str, Any]] = []
     folders = []
     high = max(mega) if "charge_scale" in wanted and len(mega) > 1 else None
@@ -128,8 +133,9 @@ def simulate(
         "n_tracks": n_tracks,
         "form": form,
         "conditions": asdict(conditions) | {"density": conditions.mass_density},
-        "faults": told,
-        "tracks": made,
+        "faults": [*earlier["faults"], *told],
+        "tracks": [*earlier["tracks"], *made],
+        "earlier": earlier["earlier"],
     }
     write_json(folder / _TRUTH, record)
     return folders
@@ -175,21 +181,41 @@ def _check(particles: list[str], energies: list[float], n_tracks: int, form: str
         raise ConfigError(what, hint="letters, digits and _: 'LAr'")
 
 
-def _clear(folder: Path) -> None:
-    """Remove the tracks of an older simulation, those that its record names and nothing else."""
+def _earlier(folder: Path, places: Sequence[Path]) -> dict[str, Any]:
+    """Return what stands of older simulations in other folders; their tracks in these folders are removed.
+
+    Only files that the record names are removed, and nothing else.
+    """
     import json
 
     try:
         record = json.loads((folder / _TRUTH).read_text(encoding="utf-8"))
-        names = [str(track["file"]) for track in record["tracks"]]
+        tracks = [dict(track) for track in record["tracks"]]
+        names = [str(track["file"]) for track in tracks]
+        faults = [dict(fault) for fault in record.get("faults", [])]
     except (OSError, ValueError, KeyError, TypeError):
-        return
-    root = folder.resolve()
-    for name in names:
+        return {"tracks": [], "faults": [], "earlier": []}
+    again = {place.resolve() for place in places}
+    kept = []
+    for name, track in zip(names, tracks, strict=True):
         stem = (folder / name).resolve()
-        if stem.is_relative_to(root) and stem.name.startswith("TrackE"):
+        if stem.parent not in again:
+            kept.append(track)
+        elif stem.name.startswith("TrackE"):
             for ending in (".npz", ".json", ".pickle"):
                 stem.with_name(stem.name.removesuffix(".npz") + ending).unlink(missing_ok=True)
+    files = {track["file"] for track in kept}
+    energies = {track.get("energy") for track in kept}
+    call = {key: value for key, value in record.items() if key not in ("tracks", "faults", "earlier")}
+    return {
+        "tracks": kept,
+        "faults": [
+            fault
+            for fault in faults
+            if (fault["file"] in files if "file" in fault else fault.get("energy") in energies)
+        ],
+        "earlier": [*record.get("earlier", []), call] if kept else [],
+    }
 
 
 # ---------------------------------------------------------------- tracks

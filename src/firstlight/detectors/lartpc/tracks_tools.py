@@ -24,6 +24,7 @@ from firstlight.detectors.lartpc.reading.pickles import truth_pickle
 from firstlight.detectors.lartpc.reading.tracks import load, load_raw_truth, save_original
 from firstlight.detectors.lartpc.readout.cells import cell_around, hexagonal_cell
 from firstlight.detectors.lartpc.readout.read import read_out
+from firstlight.detectors.lartpc.readout.step import event_seed
 from firstlight.detectors.lartpc.track import Track
 from firstlight.detectors.lartpc.tracks_samples import samples_of
 from firstlight.errors import FirstlightError, InputError, UsageError
@@ -75,7 +76,8 @@ class Tracks:
     readout_inputs_file_name : str or Path
         ``"default"``, or a file with inputs that differ.
     seed : int, optional
-        Of all random numbers: the same calls give the same result. Drawn and kept in `seed` if not given.
+        Of all random numbers: the same calls in the same order give the same result, and every call has new numbers. Drawn and
+        kept in `seed` if not given.
     compat : {"", "gampy"}
         ``"gampy"`` reads out with the bins and the noise of the original.
 
@@ -116,6 +118,9 @@ class Tracks:
         if compat not in ("", "gampy"):
             raise UsageError.unknown("compatibility mode", compat, ("gampy",))
         self.track_file_name = str(track_file_name)
+        if seed is not None and int(seed) < 0:
+            what = f"the seed {seed}"
+            raise UsageError(what, hint="a whole number of 0 or more")
         self.seed = secrets.randbits(48) if seed is None else int(seed)
         self.compat: Literal["", "gampy"] = compat
         raw, compressed, truth, meta = load_track(track_file_name)
@@ -124,6 +129,9 @@ class Tracks:
         if compressed is not None:
             self.compressed: Points = compressed
         self._truth, self.meta = truth, meta
+        # of two tracks with one seed each has its own numbers
+        points = self._points()
+        self._rng = stream(self.seed, event_seed(Track(points["r"], points["num_e"])))
         self.reset_params(charge_readout_name, readout_inputs_file_name)
         if truth:
             truth["num_e_inbounds"] = int(self._points()["num_e"].sum())
@@ -178,7 +186,8 @@ class Tracks:
         depth : float
             Drift length added [m].
         decompress : bool
-            Split points into bunches of half the noise; otherwise points are moved whole.
+            Move every electron by itself (with ``compat="gampy"`` in bunches of half the noise, as the original); otherwise
+            points are moved whole.
         compressed : bool
             Take the compressed points where there are any.
         naive : bool
@@ -186,15 +195,14 @@ class Tracks:
         """
         points = self._points(compressed=compressed)
         self._set_cell()
-        design = self.read_params.design
         self._drifted = drift(
             points["r"],
             points["num_e"],
             self.read_params.medium,
-            stream(self.seed, 0),
+            self._rng,
             anode=self._cell.z_anode,
             depth=depth,
-            bunch=design.gampy_bunch if decompress else None,
+            bunch=self._bunch if decompress else None,
             naive=naive,
         )
         self._forget_samples()
@@ -224,7 +232,7 @@ class Tracks:
         self._read = read_out(
             self._drifted,
             self.read_params.design,
-            stream(self.seed, 1),
+            self._rng,
             compat=self.compat,
             cell=self._cell,
         )
@@ -260,6 +268,10 @@ class Tracks:
         )
         _give_to_pyplot(drawn[0])
         return drawn
+
+    @property
+    def _bunch(self) -> float:
+        return self.read_params.design.gampy_bunch if self.compat == "gampy" else 1.0
 
     def _points(self, *, compressed: bool = False) -> Points:
         order = ("compressed", "raw") if compressed else ("raw", "compressed")

@@ -5,8 +5,12 @@ A design is a frozen value. `design("GAMPixG", {"pixels.pitch": 0.7e-3})` change
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from firstlight.errors import UsageError
 
@@ -209,7 +213,7 @@ class Design:
             if field:
                 parts.setdefault(part, {})[field] = value
             else:
-                whole[name] = tuple(value)
+                whole[name] = _place(value, self.name)
         whole |= {part: replace(getattr(self, part), **values) for part, values in parts.items()}
         return replace(self, **whole)
 
@@ -225,6 +229,17 @@ class Design:
     def record(self) -> dict[str, Any]:
         """Return plain values for a file."""
         return {"name": self.name, **self.values(), "offset": list(self.offset)}
+
+
+def _place(value: Any, where: str) -> tuple[float, float, float]:
+    numbers = tuple(value) if isinstance(value, Sequence | np.ndarray) and not isinstance(value, str) else ()
+    good = len(numbers) == 3 and all(
+        isinstance(each, int | float) and math.isfinite(each) for each in numbers
+    )
+    if not good:
+        what = f"offset is {value!r}"
+        raise UsageError(what, where=where, hint="three lengths in metres: [0, 0, 0.00025]")
+    return float(numbers[0]), float(numbers[1]), float(numbers[2])
 
 
 DESIGNS: dict[str, Design] = {

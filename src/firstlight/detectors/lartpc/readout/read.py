@@ -206,7 +206,11 @@ def _check(
     if compat not in ("", "gampy"):
         raise UsageError.unknown("compatibility mode", compat, ("gampy",))
     if coarse_trigger and chosen.coarse is None:
-        raise UsageError("no coarse stage to trigger on", where=chosen.name, hint="coarse_trigger=False")
+        raise UsageError(
+            "no coarse stage to trigger on",
+            where=chosen.name,
+            hint="coarse_trigger=False (without --coarse-trigger)",
+        )
     if compat != "gampy":
         return
     if cell is None:

@@ -57,6 +57,7 @@ READOUT = TableSchema(
             "m",
             minimum=0,
         ),
+        Column("bunch", pl.Float64, "most electrons that were moved together", minimum=1),
         Column("num_e", pl.Int64, "electrons that were freed", minimum=0),
         Column("survivors", pl.Int64, "electrons that arrived at the anode", minimum=0),
         Column("sampled", pl.Int64, "electrons in all voxels, before noise", minimum=0),
@@ -113,9 +114,12 @@ class ReadTracks:
         )
 
 
-def event_seed(name: str) -> int:
-    """Return the number by which a track gets random numbers of its own, whatever the order and the division of work."""
-    return zlib.crc32(name.encode())
+def event_seed(track: Track) -> int:
+    """Return the number by which a track gets random numbers of its own, whatever its name and the order of work.
+
+    It is made of points and charges: two files of one name are not read with the same numbers.
+    """
+    return zlib.crc32(track.num_e.tobytes(), zlib.crc32(track.positions.tobytes()))
 
 
 def drift_and_read(
@@ -124,8 +128,8 @@ def drift_and_read(
     medium: Medium,
     *,
     depth: float,
-    bunch: float,
-    seed: int,
+    bunch: float = 1.0,
+    seed: int = 1,
     coarse_trigger: bool = False,
     naive: bool = False,
 ) -> tuple[Drifted, Readout]:
@@ -142,9 +146,9 @@ def drift_and_read(
     depth : float
         Drift length added [m].
     bunch : float
-        Most electrons moved together; 0 takes half of the noise of the design, as the original.
+        Most electrons moved together: 1 is every one by itself; 0 takes half of the noise of the design, as the original.
     seed : int
-        Of all tracks; this one has its own numbers, by its name.
+        Of all tracks; this one has its own numbers, by its points.
     coarse_trigger : bool
         Pixels are read where the coarse stage is above threshold.
     naive : bool
@@ -156,7 +160,7 @@ def drift_and_read(
     from firstlight.detectors.lartpc.readout.read import read_out
 
     cell = cell_around(track.positions, design)
-    rng = stream(seed, event_seed(track.name))
+    rng = stream(seed, event_seed(track))
     drifted = drift(
         track.positions,
         track.num_e,
@@ -179,7 +183,7 @@ def placed(track: Track, design: Design, seed: int) -> tuple[Track, NDArray[np.f
     from firstlight.detectors.lartpc.drift import stream
 
     cell = np.array(design.pixels_per_cell) * max(design.collecting.pitch, _LARGEST_CUBE)
-    shift = stream(seed, event_seed(track.name), 1).uniform(-0.5, 0.5, 3) * cell
+    shift = stream(seed, event_seed(track), 1).uniform(-0.5, 0.5, 3) * cell
     return replace(track, positions=track.positions + shift[:, None]), shift
 
 
@@ -227,6 +231,7 @@ def _one(
         **own,
         "design": read.design.name,
         "depth": parameters.depth,
+        "bunch": drifted.bunch,
         "num_e": row["num_e"],
         "survivors": drifted.charge,
         "sampled": read.charge_true,

@@ -174,7 +174,7 @@ def _check(particle: str, energy: float) -> None:
     if particle not in PARTICLES:
         raise ConfigError.unknown("particle", particle, PARTICLES)
     if not _LOWEST_ENERGY <= energy <= HIGHEST_ENERGY:
-        what = f"a {particle} of {energy:g} keV cannot be simulated"
+        what = f"{particle} of {energy:g} keV: it cannot be simulated"
         raise ConfigError(what, hint=f"{_LOWEST_ENERGY:g} to {HIGHEST_ENERGY:g} keV")
 
 
@@ -278,7 +278,7 @@ def transport(
             break
         n_points, n_others = 2 * n_points, 2 * n_others
         if n_points > _MOST_POINTS:
-            what = f"a {particle} of {energy:g} keV makes more than {_MOST_POINTS:,} points"
+            what = f"{particle} of {energy:g} keV: it makes more than {_MOST_POINTS:,} points"
             raise ConfigError(what, hint="a larger point_spacing")
     points, events, particles = record.counts[:3]
     return record._replace(
