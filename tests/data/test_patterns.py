@@ -99,6 +99,18 @@ def test_no_path_is_a_wrong_call():
         find_files([])
 
 
+def test_linked_folders_are_looked_into_once(tmp_path):
+    elsewhere = tmp_path / "disk" / "run"
+    elsewhere.mkdir(parents=True)
+    (elsewhere / "a.root").touch()
+    linked = tmp_path / "mine"
+    linked.mkdir()
+    (linked / "one").symlink_to(elsewhere)
+    (linked / "two").symlink_to(elsewhere)
+    (elsewhere / "back").symlink_to(linked)
+    assert [path.name for path in find_files([linked], suffixes=(".root",))] == ["a.root"]
+
+
 def test_folder_that_links_to_itself_ends(folder):
     (folder / "a" / "again").symlink_to(folder)
     assert len(find_files([folder], suffixes=(".root",))) == 3

@@ -156,8 +156,15 @@ def _walk(
     claims: Callable[[Path], bool] | None,
 ) -> list[Path]:
     found = []
-    for current, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith(".")) if recursive else []
+    seen: set[str] = set()
+    for current, folders, names in os.walk(folder, followlinks=True):
+        # raw files are often kept elsewhere and linked; a link that leads back is not followed again
+        seen.add(os.path.realpath(current))
+        folders[:] = [
+            name
+            for name in sorted(folders if recursive else ())
+            if not name.startswith(".") and os.path.realpath(os.path.join(current, name)) not in seen  # noqa: PTH118
+        ]
         if claims is not None and claims(Path(current)):
             if pattern is None or fnmatch.fnmatch(Path(current).name, pattern):
                 found.append(Path(current))
