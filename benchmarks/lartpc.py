@@ -1,6 +1,6 @@
-"""Speed of the LArTPC: drift and read-out against loops over electrons, generator, picture, catalogue; memory.
+"""Speed of the LArTPC: drift and read-out against loops over electrons, features, generator, picture, catalogue; memory.
 
-python benchmarks/lartpc.py [--runs 5] [--track FILE.npz] [--only drift,memory,generator,view,catalogue]
+python benchmarks/lartpc.py [--runs 5] [--track FILE.npz] [--only drift,memory,features,generator,view,catalogue]
 """
 
 from __future__ import annotations
@@ -182,6 +182,29 @@ def memory(path):
 # ---------------------------------------------------------------- the other rooms
 
 
+def features(runs, path):
+    found = room("features.measure", "measure")
+    if found is None:
+        return
+    (measure,) = found
+    largest = next(iter(sorted((SAMPLE / "E0050000").glob("Track*.npz"))), None)
+    tracks = [(10, ten_mev(path), 50)]
+    if largest is None:
+        skipped("features at 50 MeV", f"no sample tracks in {SAMPLE}")
+    else:
+        tracks.append((50, ten_mev(largest), 300))
+    for energy, (positions, num_e), limit in tracks:
+        measure(positions, num_e)
+        took = median(lambda place=positions, charge=num_e: measure(place, charge), runs)
+        line(f"features of a track of {energy} MeV, {num_e.size:,} points", 1000 * took, limit, "ms")
+        times = []
+        for _ in range(runs):
+            start = time.process_time()
+            measure(positions, num_e)
+            times.append(time.process_time() - start)
+        line("the same, processor time", 1000 * statistics.median(times), limit, "ms")
+
+
 def generator(runs):
     found = room("simulation.generate", "simulate_track")
     if found is None:
@@ -249,13 +272,15 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--runs", type=int, default=5)
     parser.add_argument("--track", type=Path, default=None)
-    parser.add_argument("--only", default="drift,memory,generator,view,catalogue")
+    parser.add_argument("--only", default="drift,memory,features,generator,view,catalogue")
     options = parser.parse_args()
     parts = options.only.split(",")
     if "drift" in parts:
         drifting(options.runs, options.track)
     if "memory" in parts:
         memory(options.track)
+    if "features" in parts:
+        features(options.runs, options.track)
     if "generator" in parts:
         generator(options.runs)
     if "view" in parts:

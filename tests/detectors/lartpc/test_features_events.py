@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import time
 from dataclasses import replace
 
 import numpy as np
@@ -118,17 +117,6 @@ def test_scale_of_charge_changes_nothing_but_the_charge(sample):
     for name, value in one.row().items():
         if name != "charge":
             assert other.row()[name] == pytest.approx(value, rel=1e-9), name
-
-
-def test_ten_mev_take_less_than_fifty_milliseconds(sample):
-    _, track = next(entry for entry in sample if "T1338944106" in entry[0]["file"])
-    times = []
-    for _ in range(7):
-        start = time.perf_counter()
-        measure(track.positions, track.num_e)
-        times.append(time.perf_counter() - start)
-    # 124,000 points; 20 ms on a free core
-    assert min(times) < 0.05
 
 
 # ---------------------------------------------------------------- rows of a made-up pair

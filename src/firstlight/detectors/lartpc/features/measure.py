@@ -33,7 +33,15 @@ __all__ = ["Features", "Topology", "measure", "measure_hits"]
 
 _NAN = float("nan")
 _PROFILE_BIN = 2.0e-3  # [m]
-_BACKWARD = -0.7  # cosine to the mean direction of the arms
+_AHEAD = 0.7  # cosine to the mean direction of the arms: ahead, or behind where it is negative
+_FAR_AHEAD = 0.9  # the same, for what follows the direction of a track
+_LONG_FORK = 3.0  # arms may stay together for longer by this factor, where only shares are wanted
+_RADII = {
+    "q_vertex": 0.75,
+    "q_near": 4.0,
+    "q_middle": 8.0,
+    "q_wide": 16.0,
+}  # in radii of the ball around an end
 
 
 @dataclass(frozen=True)
@@ -85,9 +93,15 @@ class Features:
     n_satellites: int
     q_satellites: float
     q_largest: float
+    q_second: float
+    q_third: float
     farthest: float
     spread: float
     q_upstream: float
+    q_ahead: float
+    n_ahead: int
+    n_beside: int
+    n_behind: int
     linearity: float
     planarity: float
     width: float
@@ -106,6 +120,10 @@ class Features:
     vertex_chance: float
     vertex_from_end: float
     vertex_density: float
+    q_vertex: float
+    q_near: float
+    q_middle: float
+    q_wide: float
     forward: float
     ray_quality: float
     ray_overlap: float
@@ -116,6 +134,12 @@ class Features:
     arm_long: float
     arm_short: float
     arm_linearity: float
+    parting: float
+    q_trunk: float
+    q_lesser: float
+    q_greater: float
+    reach_lesser: float
+    reach_greater: float
     topology: Topology
 
     def row(self) -> dict[str, Any]:
@@ -181,17 +205,19 @@ def measure(
         n_voxels=len(voxels),
         box=_box(positions, voxels),
         **_satellites(voxels, clusters, settings.satellite),
-        q_upstream=_upstream(clusters, topology),
+        **_directions(clusters, topology, settings.satellite),
         linearity=shape.linearity,
         planarity=shape.planarity,
         width=1e3 * shape.width,
         **_path_numbers(path, branches, ends, settings, along, density),
         **_vertex_numbers(vertex, arms, path, places, charges, settings, density),
+        **_charge_around(vertex, places, charges, settings, voxels.charge.sum()),
         fork=arms.fork,
         arm_share=arms.share,
         arm_long=arms.long,
         arm_short=arms.short,
         arm_linearity=arms.linearity,
+        **_parting(tree, vertex, settings, voxels.charge.sum()),
         topology=topology,
     )
 
@@ -222,13 +248,15 @@ def _satellites(voxels: Voxels, clusters: Clusters, least: float) -> dict[str, A
     total = voxels.charge.sum()
     if len(clusters) == 0:
         return {
-            "f_main": 0.0, "n_satellites": 0, "q_satellites": 0.0, "q_largest": 0.0, "farthest": 0.0, "spread": 0.0,
+            "f_main": 0.0, "n_satellites": 0, "q_satellites": 0.0, "q_largest": 0.0, "q_second": 0.0, "q_third": 0.0,
+            "farthest": 0.0, "spread": 0.0,
         }  # fmt: skip
     share = clusters.charge / total
     seen = np.flatnonzero(share > least)
     seen = seen[seen > 0]
     away = clusters.centre[:, seen] - clusters.centre[:, :1]
     distance = np.linalg.norm(away, axis=0)
+    largest = np.pad(share[seen], (0, 3))
     spread = 0.0
     if seen.size > 1:
         spread = float(1 - np.linalg.norm((away / distance).mean(axis=1)))
@@ -236,20 +264,66 @@ def _satellites(voxels: Voxels, clusters: Clusters, least: float) -> dict[str, A
         "f_main": float(share[0]),
         "n_satellites": int(seen.size),
         "q_satellites": float(share[seen].sum()),
-        "q_largest": float(share[seen].max(initial=0.0)),
+        "q_largest": float(largest[0]),
+        "q_second": float(largest[1]),
+        "q_third": float(largest[2]),
         "farthest": float(1e3 * distance.max(initial=0.0)),
         "spread": spread,
     }
 
 
-def _upstream(clusters: Clusters, topology: Topology) -> float:
-    """Return the share of the largest satellite behind the vertex, within 45 degrees of the way back."""
+def _directions(clusters: Clusters, topology: Topology, least: float) -> dict[str, Any]:
+    """Return where satellites are, as seen from the vertex: ahead of the arms, beside them, or behind."""
+    numbers: dict[str, Any] = {"q_upstream": 0.0, "q_ahead": 0.0, "n_ahead": 0, "n_beside": 0, "n_behind": 0}
     if topology.vertex is None or not topology.rays.size or len(clusters) < 2:
-        return 0.0
+        return numbers
     forward = topology.rays.mean(axis=0)
     offset = clusters.centre[:, 1:] - topology.vertex[:, None]
-    back = forward @ offset < _BACKWARD * np.linalg.norm(forward) * np.linalg.norm(offset, axis=0)
-    return float(clusters.charge[1:][back].max(initial=0.0) / clusters.charge.sum())
+    scale = np.linalg.norm(forward) * np.linalg.norm(offset, axis=0)
+    cosine = forward @ offset / np.maximum(scale, np.finfo(float).tiny)
+    share = clusters.charge[1:] / clusters.charge.sum()
+    ahead, behind, seen = cosine > _AHEAD, cosine < -_AHEAD, share > least
+    return {
+        "q_upstream": float(share[behind].max(initial=0.0)),
+        "q_ahead": float(share[cosine > _FAR_AHEAD].sum()),
+        "n_ahead": int((ahead & seen).sum()),
+        "n_beside": int((~ahead & ~behind & seen).sum()),
+        "n_behind": int((behind & seen).sum()),
+    }
+
+
+def _charge_around(
+    vertex: Vertex | None,
+    positions: NDArray[np.float64],
+    charge: NDArray[np.float64],
+    settings: Settings,
+    total: float,
+) -> dict[str, Any]:
+    """Return the shares of the charge in balls around the vertex."""
+    if vertex is None:
+        return dict.fromkeys(_RADII, _NAN)
+    away = np.linalg.norm(positions - vertex.position[:, None], axis=0)
+    return {
+        name: float(charge[away <= radius * settings.end_radius].sum() / total)
+        for name, radius in _RADII.items()
+    }
+
+
+def _parting(tree: Tree, vertex: Vertex | None, settings: Settings, total: float) -> dict[str, Any]:
+    """Return how the charge divides where two arms that may stay together for long part."""
+    fork = None if vertex is None else find_fork(tree, vertex.point, _LONG_FORK * settings.fork)
+    if fork is None:
+        names = ("parting", "q_trunk", "q_lesser", "q_greater", "reach_lesser", "reach_greater")
+        return dict.fromkeys(names, _NAN)
+    trunk, greater, lesser = (float(tree.charge[fork.arm == arm].sum() / total) for arm in (-1, 0, 1))
+    return {
+        "parting": 1e3 * fork.distance,
+        "q_trunk": trunk,
+        "q_lesser": lesser,
+        "q_greater": greater,
+        "reach_lesser": 1e3 * fork.reach[1],
+        "reach_greater": 1e3 * fork.reach[0],
+    }
 
 
 def _path_numbers(

@@ -197,14 +197,13 @@ def find_fork(tree: Tree, vertex: int, decay: float) -> Fork | None:
             after[before[point]] += after[point]
             reach[before[point]] = max(reach[before[point]], reach[point])
     best: tuple[float, int, int, int] | None = None
-    for point in range(len(tree)):
+    parts_of = np.bincount(before[before >= 0], minlength=len(tree))
+    for point in np.flatnonzero(parts_of > 1):
         parts = np.flatnonzero(before == point)
-        if parts.size < 2:
-            continue
         order = parts[np.argsort(-after[parts], kind="stable")]
         weight = float(after[order[1]] * np.exp(-distance[point] / decay))
         if best is None or weight > best[0]:
-            best = (weight, point, int(order[0]), int(order[1]))
+            best = (weight, int(point), int(order[0]), int(order[1]))
     if best is None:
         return None
     _, fork, first, second = best
