@@ -221,11 +221,15 @@ def test_points_lie_evenly_along_segments_and_sums_are_kept():
 @pytest.mark.parametrize(
     ("column", "value", "message"),
     [
-        ("x_end", np.nan, "event 7: segment 0 ends at"),
+        ("x_end", np.nan, r"event 7: segment 0 goes from \[.*\] to \[nan"),
         ("z_start", np.inf, "event 7: segment 0"),
         ("dE", -1.0, "event 7: segment 0 has an energy of -1000.0 keV"),
         ("dE", np.nan, "energy of nan"),
+        ("x_start", np.nan, r"event 7: segment 0 goes from \[nan"),
         ("x_end", 1e7, "larger spacing"),
+        ("x_end", 1e30, "event 7: segment 0 goes from"),
+        ("dE", 1e30, r"event 7: segment 0 has an energy of 1.0*\d*e\+33 keV"),
+        ("dE", 1e9, r"event 7: deposits of 2.966e\+13 electrons"),
     ],
 )
 def test_segments_that_make_no_sense_are_told(tmp_path, column, value, message):
@@ -237,6 +241,43 @@ def test_segments_that_make_no_sense_are_told(tmp_path, column, value, message):
     with pytest.raises(InputError, match=message) as caught:
         open_events(path).track(7)
     assert caught.value.where == str(path)
+
+
+def retyped(table, name, value, row):
+    """Return a table of records with one column as numbers of 64 bits, and a value in it."""
+    wide = np.dtype([(key, "f8" if key == name else table.dtype[key]) for key in table.dtype.names])
+    changed = np.zeros(table.shape, wide)
+    for key in table.dtype.names:
+        changed[key] = table[key]
+    changed[name][row] = value
+    return changed
+
+
+@pytest.mark.parametrize("dataset", ["segments", "trajectories"])
+@pytest.mark.parametrize("value", [np.nan, np.inf, 1e12, 11.5])
+def test_kinds_of_particles_that_are_no_numbers_are_told(tmp_path, dataset, value):
+    path = write_edep_sim(tmp_path / "e.h5")
+    with h5py.File(path, "a") as file:
+        changed = retyped(file[dataset][:], "pdg_id", value, 1)
+        del file[dataset]
+        file[dataset] = changed
+    with pytest.raises(InputError, match=r"'pdg_id' of row \d is .*whole number of 32 bits"):
+        open_events(path).track(7)
+    # the events beside it
+    assert open_events(path).track(3).charge > 0
+
+
+@pytest.mark.parametrize(
+    ("column", "value"), [("pxyz_start", np.inf), ("xyz_start", np.nan), ("xyz_start", 1e9)]
+)
+def test_trajectories_that_make_no_sense_are_told(tmp_path, column, value):
+    path = write_edep_sim(tmp_path / "e.h5")
+    with h5py.File(path, "a") as file:
+        rows = file["trajectories"][:]
+        rows[column][2] = value
+        file["trajectories"][:] = rows
+    with pytest.raises(InputError, match=r"event 7: trajectory \(2, 0\) begins at"):
+        open_events(path).track(7)
 
 
 def test_runs_of_events():
@@ -556,6 +597,28 @@ def test_steering_file(tmp_path):
             read_steering(file)
 
 
+def test_events_that_cannot_be_are_told_with_the_name_of_the_dump(tmp_path):
+    path = write_dump(tmp_path)
+    steering = (tmp_path / "pentracks.in").read_text()
+    (tmp_path / "pentracks.in").write_text(steering.replace("5000e3", "0"))
+    with pytest.raises(InputError, match="'energy' of the truth record is 0 keV") as caught:
+        read_penelope(path)
+    assert caught.value.where == str(path)
+    # 1e14 eV in one step
+    path.write_text(path.read_text().replace("1.000000000000E+02", "1.000000000000E+14", 1))
+    with pytest.raises(InputError, match=r"deposits of 3\.977e") as caught:
+        read_penelope(path)
+    assert caught.value.where == str(path)
+
+
+def test_a_link_to_another_file_is_not_followed(tmp_path):
+    (tmp_path / "secret").write_text("no HDF5")
+    with h5py.File(tmp_path / "e.h5", "w") as file:
+        file["segments"] = h5py.ExternalLink(str(tmp_path / "secret"), "/segments")
+    with pytest.raises(InputError, match="'segments' is not a dataset of this file"):
+        open_events(tmp_path / "e.h5")
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -566,6 +629,11 @@ def test_steering_file(tmp_path):
         (
             lambda text: text.replace("      2  3  2  2", "      2  7  2  2", 1),
             "row 2 after line 2 has the kind of particle 7",
+        ),
+        (lambda text: text.replace("1.000000000000E+02", "1.000000000000E+99"), "not finite or too large"),
+        (
+            lambda text: text.replace("      2  3  2  2", "  9999999999  3  2  2", 1),
+            "not finite or too large",
         ),
         (lambda text: "a text\nof another kind\n", "not a dump of PENELOPE"),
         (lambda text: "", "not a dump of PENELOPE"),

@@ -222,6 +222,9 @@ BAD_ARRAYS = {
     "nine axes": (array_pickle(shape=b"(" + b"K\x01" * 9 + b"t", raw=b"\0" * 8), "shape"),
     "a kind of its own": (array_pickle(owner=b"cnumpy\ndtype\n"), "kind of its own"),
     "no content": (b"\x80\x03c" + OLD + b"\n_reconstruct\n(cnumpy\nndarray\nK\x00\x85C\x01btR.", "without content"),
+    "a gigabyte of letters that are not there": (array_pickle(shape=b"J\0\0\0\x40\x85", code=b"S0", raw=b""), "without a byte"),
+    "unicode letters that are not there": (array_pickle(shape=b"J\0\0\0\x40\x85", code=b"U0", raw=b""), "without a byte"),
+    "a billion empty rows": (array_pickle(shape=b"J\0\0\0\x40K\x00\x86", raw=b""), "arrays without any"),
     "a huge empty one": (
         b"\x80\x03c" + OLD + b"\n_reconstruct\n(cnumpy\nndarray\nJ\xff\xff\xff\x7f\x85C\x01btR.", "without content"
     ),
@@ -301,6 +304,34 @@ def test_files_that_are_no_pickles_say_what_they_are(tmp_path):
         read_pickle(tmp_path / "none.pickle")
     with pytest.raises(InputError, match="at most 100"):
         read_pickle(write(tmp_path / "l.pickle", truth_pickle(*record())), largest=100)
+
+
+def test_protocols_that_are_read_are_told(tmp_path):
+    truth, meta = record()
+    for protocol in (3, 4):
+        path = write(tmp_path / "p.pickle", pickle.dumps({"truth": truth, "meta": meta}, protocol=protocol))
+        assert same(read_truth_pickle(path)[0], truth)
+    for protocol, name in ((2, "_codecs.encode"), (5, "_frombuffer")):
+        content = pickle.dumps({"truth": {"origin": np.zeros(3)}, "meta": {}}, protocol=protocol)
+        with pytest.raises(
+            InputError, match=f"asks for .*{name}(?s:.*)3 and 4 are read(?s:.*)with protocol 4"
+        ):
+            read_pickle(write(tmp_path / "p.pickle", content))
+        plain = pickle.dumps({"truth": {"origin": [0.0, 0.0]}, "meta": {}}, protocol=protocol)
+        assert read_pickle(write(tmp_path / "p.pickle", plain))["truth"] == {"origin": [0.0, 0.0]}
+    for content in (b"", b"(dp0\n."):
+        with pytest.raises(InputError, match="protocol 3 and 4 are read"):
+            read_pickle(write(tmp_path / "p.pickle", content))
+
+
+def test_one_array_in_many_places_is_not_made_large(tmp_path):
+    # a megabyte that a list of 200 has at each place, which becomes lists of numbers in the notes of a track
+    shared = np.zeros(131_072)
+    few = write(tmp_path / "f.pickle", pickle.dumps([shared] * 30, protocol=4))
+    assert len(read_pickle(few)) == 30
+    many = write(tmp_path / "m.pickle", pickle.dumps([shared] * 200, protocol=4))
+    with pytest.raises(InputError, match="the same bytes in many arrays"):
+        read_pickle(many)
 
 
 def test_every_cut_is_told(tmp_path):

@@ -15,10 +15,16 @@ import pytest
 
 from firstlight.detectors.lartpc.reading import tracks as reading
 from firstlight.detectors.lartpc.reading.charge_scale import cut_off_of, rescale_charge
-from firstlight.detectors.lartpc.reading.charges import CHARGE_MODELS, ChargeModel, electrons, whole_electrons
+from firstlight.detectors.lartpc.reading.charges import (
+    DEPOSIT_MODELS,
+    ChargeModel,
+    electrons,
+    whole_electrons,
+)
 from firstlight.detectors.lartpc.reading.names import TrackName, find, stem_of, track_folder, track_name
-from firstlight.detectors.lartpc.reading.pickles import truth_pickle
-from firstlight.detectors.lartpc.reading.tracks import load, load_raw_truth, save, save_original
+from firstlight.detectors.lartpc.reading.pickles import read_truth_pickle, truth_pickle
+from firstlight.detectors.lartpc.reading.tracks import has_truth, load, load_raw_truth, save, save_original
+from firstlight.detectors.lartpc.recombination import RECOMBINATION, WORK_FUNCTION
 from firstlight.detectors.lartpc.track import Arm, Interactions, Track, Truth
 from firstlight.errors import ConfigError, InputError, StoreError, UsageError
 
@@ -358,14 +364,56 @@ def test_a_photon_absorbed_at_once_is_mended(tmp_path):
     [
         ({"origin": np.zeros(2)}, r"'origin' of the truth record has the shape \(2,\)"),
         ({"origin": np.array([0, np.nan, 0])}, "'origin' of the truth record is not finite"),
-        ({"track_energy": "ten"}, "'energy' of the truth record is 'ten'"),
+        ({"track_energy": "ten"}, "'track_energy' of the truth record is 'ten', not numbers"),
         ({"r_brem": np.zeros((3, 5))}, "'r_brem' of the truth record has the shape"),
+        ({"num_electrons": "many"}, "'num_electrons' of the truth record is 'many', not numbers"),
+        ({"num_electrons": float("nan")}, "'num_electrons' of the truth record is not finite"),
+        ({"num_electrons": float("inf")}, "'num_electrons' of the truth record is not finite"),
+        ({"num_electrons": np.array([1, 2])}, r"'num_electrons' of the truth record has the shape \(2,\)"),
+        ({"num_electrons": -3}, "'num_electrons' of the truth record is -3"),
+        ({"num_electrons": 10.5}, "'num_electrons' of the truth record is 10.5"),
+        ({"num_electrons": 10**400}, "'num_electrons' of the truth record is '1000"),
+        ({"track_energy": 0.0}, "'track_energy' of the truth record is 0 keV: energies are above 0"),
+        ({"track_energy": -5.0}, "'track_energy' of the truth record is -5 keV"),
+        ({"track_energy": 1e300}, r"'track_energy' of the truth record is 1e\+300 keV"),
+        ({"track_energy": np.complex128(1.0 + 2.0j)}, "'track_energy' of the truth record is .*not numbers"),
+        ({"initial_direction": np.zeros(3)}, r"'initial_direction' of the truth record is \[0.0, 0.0, 0.0\]"),
+        ({"initial_direction": np.array([3.0, 4.0, 5.0])}, "'initial_direction'.* vectors of length 1"),
+        ({"initial_direction": np.array([1e300, 0.0, 0.0])}, "'initial_direction'.* vectors of length 1"),
+        ({"initial_direction": np.array([0.0, 0.0, 1.002])}, "'initial_direction'.* vectors of length 1"),
+        ({"origin": np.array([1e300, 0.0, 0.0])}, r"'origin' of the truth record is \[1e\+300, 0.0, 0.0\] m"),
+        ({"energy_brem": np.array([30.0, -5.0])}, "'energy_brem' of the truth record has the value -5 keV"),
+        (
+            {"r_brem": np.full((3, 2), 1e5)},
+            r"'interaction 0 \(brem\)' of the truth record is 30 keV at \[100000.0",
+        ),
+        ({"first_interaction": np.array(["pair", "x"])}, "'first_interaction' .*not a word"),
     ],
 )
 def test_truth_that_makes_no_sense_is_told(tmp_path, changes, message):
     stem = write_pair(tmp_path, truth=changes)
     with pytest.raises(InputError, match=message):
         load(stem)
+
+
+def test_truth_at_the_limits_is_read(tmp_path):
+    changes = {
+        "initial_direction": np.array([0.0, 0.0, 1.0005]),
+        # the original subtracts 1022 keV, which is 2 eV more than two electrons have
+        "energy_pair": np.array([-0.002]), "r_pair": np.zeros((3, 1)), "first_interaction": np.array("pair"),
+        "num_electrons": 10.0, 7: "a key that is no word",
+    }  # fmt: skip
+    track = load(write_pair(tmp_path, truth=changes))
+    assert track.truth.interactions.of("pair", above=-1.0).energy.tolist() == [-0.002]
+    assert "recorded_electrons" not in track.meta
+    assert any("without a place in Truth: 7" in note for note in track.meta["notes"])
+
+
+def test_a_material_that_is_no_word_is_left(tmp_path):
+    stem = write_pair(tmp_path)
+    truth, meta = load_raw_truth(stem)
+    stem.with_name(f"{NAME}.pickle").write_bytes(truth_pickle(truth, meta | {"material": np.array([1, 2])}))
+    assert load(stem).meta["material"] is None
 
 
 def test_truth_without_particle_or_with_another_charge_is_noted(tmp_path):
@@ -396,6 +444,31 @@ def test_truth_without_particle_or_with_another_charge_is_noted(tmp_path):
         (lambda content: content["truth"].update(particle="muon"), "unknown particle 'muon'"),
         (lambda content: content["truth"]["interactions"]["kind"].append("decay"), "unknown interactions"),
         (lambda content: content["truth"]["interactions"]["kind"].pop(), "shape"),
+        (
+            lambda content: content["truth"].update(origin_m=[0, float("nan"), 0]),
+            "'origin_m' has the value nan",
+        ),
+        (
+            lambda content: content["truth"].update(origin_m=[0, 1e4, 0]),
+            r"'origin_m' .*is \[0.0, 10000.0, 0.0\] m",
+        ),
+        (lambda content: content["truth"].update(energy_keV=0), "'energy_keV' of the truth record is 0 keV"),
+        (lambda content: content["truth"].update(energy_keV=float("nan")), "'energy_keV' .*is nan keV"),
+        (lambda content: content["truth"].update(energy_keV=10**400), "damaged: OverflowError"),
+        (lambda content: content["truth"].update(direction=[0, 0, 0]), "'direction' .*vectors of length 1"),
+        (
+            lambda content: content["truth"]["interactions"]["energy_keV"].__setitem__(2, -7.0),
+            "'interaction 2 .*-7 keV",
+        ),
+        (
+            lambda content: content["truth"]["arms"][0].update(direction=[1, 1, 1]),
+            "'arm -11' .*vectors of length 1",
+        ),
+        (lambda content: content["truth"]["arms"][1].update(kinetic_energy_keV=-1), "'arm 11' .*is -1 keV"),
+        (lambda content: content.update(num_electrons=10**30), "'num_electrons' is 1000000"),
+        (lambda content: content.update(num_electrons=True), "no number 'num_electrons'"),
+        (lambda content: content["meta"].update(recorded_electrons="abc"), "no number 'recorded_electrons'"),
+        (lambda content: content["meta"].update(charge_scale="abc"), "'charge_scale' is 'abc', not a number"),
     ],
 )
 def test_damaged_records_are_told(tmp_path, change, message):
@@ -405,6 +478,125 @@ def test_damaged_records_are_told(tmp_path, change, message):
     record.write_text(json.dumps(content))
     with pytest.raises(InputError, match=message):
         load(tmp_path / NAME)
+
+
+def test_a_record_of_a_later_version_is_told_in_a_pickle_too(tmp_path):
+    _, record = save_original(make_track(), tmp_path / NAME)
+    truth, _ = load_raw_truth(record)
+    content = read_truth_pickle(record)[1]
+    content["firstlight"]["version"] = 2
+    record.write_bytes(truth_pickle(truth, content))
+    with pytest.raises(InputError, match="has version 2"):
+        load(record)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (
+            {"positions": np.full((3, 50), 1001.0)},
+            r"position of point 0 is \[1001.0, .* no event .* than 1000 m",
+        ),
+        ({"num_e": np.full(50, 2**62)}, r"num_e sums to 2.306e\+20 electrons"),
+        ({"energy": np.full(50, -1.0, dtype=np.float32)}, "energy of point 0 is -1 keV"),
+        ({"energy": np.full(50, np.inf, dtype=np.float32)}, "energy of point 0 is inf keV"),
+        ({"truth": replace(make_track().truth, energy=0.0)}, "'energy' of the truth record is 0 keV"),
+        ({"truth": replace(make_track().truth, origin=np.zeros(2))}, "'origin' of the truth record"),
+    ],
+)
+def test_tracks_that_no_event_has_are_not_made(changes, message):
+    with pytest.raises(InputError, match=message) as caught:
+        make_track(**changes)
+    assert caught.value.where == NAME
+    # what is just within the limits is a track
+    positions, charges = np.full((3, 50), -1000.0), np.full(50, 10**12 // 50)
+    assert make_track(positions=positions, num_e=charges).charge == 10**12
+
+
+def test_whether_there_is_a_truth_record(tmp_path):
+    stem = write_pair(tmp_path / "original")
+    assert has_truth(stem)
+    stem.with_name(f"{NAME}.json").write_text('{"a": 1}')
+    assert has_truth(stem)
+    stem.with_name(f"{NAME}.pickle").unlink()
+    # JSON of something else is none, as for load
+    for content in ('{"a": 1}', "[1, 2]", "NaN"):
+        stem.with_name(f"{NAME}.json").write_text(content)
+        assert not has_truth(stem)
+        assert load(stem).truth is None
+        with pytest.raises(InputError, match="has no truth record"):
+            load_raw_truth(stem)
+    save(make_track(), tmp_path / "own")
+    assert has_truth(f"{tmp_path / 'own'}.npz")
+    save(make_track(truth=None), tmp_path / "own")
+    assert not has_truth(tmp_path / "own")
+    (tmp_path / "own.json").write_text('{"a": ')
+    with pytest.raises(InputError, match="is not JSON"):
+        has_truth(tmp_path / "own")
+
+
+# ---------------------------------------------------------------- what stands there already
+
+
+@pytest.mark.parametrize("content", ['{"a": 1}', "[1]", "NaN", '{"a": ', ""])
+def test_json_of_something_else_is_not_overwritten(tmp_path, content):
+    (tmp_path / f"{NAME}.json").write_text(content)
+    with pytest.raises(StoreError, match=r"is not overwritten: it is n.*(?s:.*)another name"):
+        save(make_track(), tmp_path / NAME)
+    assert [each.name for each in tmp_path.iterdir()] == [f"{NAME}.json"]
+    assert (tmp_path / f"{NAME}.json").read_text() == content
+    # the other form has another name
+    save_original(make_track(), tmp_path / NAME)
+    assert (tmp_path / f"{NAME}.json").read_text() == content
+
+
+def test_a_pickle_of_something_else_is_not_overwritten(tmp_path):
+    content = pickle.dumps({"model": [1, 2]}, protocol=4)
+    (tmp_path / f"{NAME}.pickle").write_bytes(content)
+    with pytest.raises(StoreError, match="is not overwritten: it has no dict 'truth'"):
+        save_original(make_track(), tmp_path / NAME)
+    save(make_track(), tmp_path / NAME)
+    assert (tmp_path / f"{NAME}.pickle").read_bytes() == content
+    assert not (tmp_path / f"{NAME}.c.npz").exists()
+
+
+@pytest.mark.parametrize("own_first", [False, True])
+def test_a_record_of_the_other_form_is_brought_up_to_date(tmp_path, own_first):
+    before = make_track()
+    charge = before.num_e * 3
+    charge[::4] = 0
+    after = make_track(num_e=charge, truth=replace(before.truth, energy=6000.0), meta={"remark": "second"})
+    first, second = (save, save_original) if own_first else (save_original, save)
+    first(before, tmp_path / NAME)
+    second(after, tmp_path / NAME)
+    for path in (tmp_path / NAME, tmp_path / f"{NAME}.pickle"):
+        track = load(path)
+        assert track.charge == after.charge
+        assert (track.truth.energy, track.meta) == (6000.0, {"remark": "second"})
+    assert read_truth_pickle(tmp_path / f"{NAME}.pickle")[0]["num_electrons"] == after.charge
+    assert json.loads((tmp_path / f"{NAME}.json").read_text())["n_points"] == len(load(tmp_path / NAME))
+    (tmp_path / f"{NAME}.json").unlink()
+    assert load(tmp_path / NAME).truth.energy == 6000.0
+
+
+def test_a_pickle_of_ours_goes_with_the_truth_and_one_of_the_original_stays(tmp_path):
+    save_original(make_track(), tmp_path / NAME)
+    save(make_track(truth=None), tmp_path / NAME)
+    assert sorted(each.name for each in tmp_path.iterdir()) == [f"{NAME}.json", f"{NAME}.npz"]
+    stem = write_pair(tmp_path / "gampy")
+    content = stem.with_name(f"{NAME}.pickle").read_bytes()
+    save(make_track(), stem)
+    assert stem.with_name(f"{NAME}.pickle").read_bytes() == content
+    assert load(stem).charge == make_track().charge
+
+
+def test_the_compressed_form_leaves_the_record_of_the_raw_one(tmp_path):
+    whole = make_track()
+    save(whole, tmp_path / NAME)
+    squeezed = make_track(n_points=7)
+    save_original(squeezed, tmp_path / NAME, compressed=True)
+    assert_same(load(tmp_path / f"{NAME}.npz"), whole)
+    assert load(tmp_path / f"{NAME}.c.npz").charge == squeezed.charge
 
 
 def test_json_of_something_else(tmp_path):
@@ -439,7 +631,10 @@ R, N = np.arange(12.0).reshape(3, 4), np.array([1, 2, 3, 4])
         ({"r": R, "num_e": np.array([1, -2, 3, -4])}, "num_e of point 1 is -2"),
         ({"r": R, "num_e": N + 0.5}, "'num_e' of point 0 is 1.5: charges are whole"),
         ({"r": R, "num_e": np.array([1, np.nan, 3, 4])}, "'num_e' of point 1 is nan"),
-        ({"r": R, "num_e": np.full(4, 2**62)}, "more electrons than can be counted"),
+        (
+            {"r": R, "num_e": np.full(4, 2**62)},
+            r"'num_e' sums to 1.845e\+19 electrons: no event in argon has more than 1e\+12",
+        ),
         ({"r": R, "num_e": np.array(list("abcd"))}, "'num_e' has the type <U1, not numbers"),
         ({"r": R + 1j, "num_e": N}, "'r' has the type complex128"),
         ({"r": R, "num_e": np.array([1, 2, None, 4], dtype=object)}, "'num_e' is an array of Python objects"),
@@ -448,6 +643,29 @@ R, N = np.arange(12.0).reshape(3, 4), np.array([1, 2, 3, 4])
         ({"r": R, "delta_energy": -1.0 * N}, "'delta_energy' of point 0 is -1.0 keV"),
         ({"r": R, "num_e": N, "energy": N[:2]}, r"'energy' has the shape \(2,\)"),
         ({"r": R, "num_e": N, "creator": N}, "'creator_names' does not have"),
+        ({"r": R, "num_e": N, "energy": -1.0 * N}, "'energy' of point 0 is -1.0 keV"),
+        ({"r": R, "num_e": N, "energy": N * np.inf}, "'energy' of point 0 is inf keV"),
+        ({"r": R, "num_e": N, "energy": 1e300 * N}, r"'energy' of point 0 is 1e\+300 keV"),
+        (
+            {"r": R, "num_e": N, "energy": np.array([1, np.inf, 2, 3], dtype=np.float16)},
+            "'energy' of point 1 is inf",
+        ),
+        (
+            {"r": R, "num_e": N, "particle_id": np.full(4, np.nan)},
+            "'particle_id' of row 0 is nan: a whole number",
+        ),
+        ({"r": R, "num_e": N, "parent_id": N * 10**10}, "'parent_id' of row 0 is 10000000000"),
+        (
+            {"r": R, "num_e": N, "pdg": np.full(4, 2**64 - 1, dtype=np.uint64)},
+            "'pdg' of row 0 is 18446744073709551615",
+        ),
+        ({"r": R, "num_e": N, "pdg": np.array([11, 11.5, 11, 11])}, "'pdg' of row 1 is 11.5"),
+        ({"r": R * 100, "num_e": N}, r"position of point 3 is \[300.0, 700.0, 1100.0\] m; 1 such points"),
+        ({"r": R * 1e300, "num_e": N}, "position of point 0"),
+        ({"r": R, "num_e": N * 10**12}, r"'num_e' sums to 1e\+13 electrons"),
+        ({"r": R, "delta_energy": 1e11 * N}, r"deposits of 3.977e\+13 electrons"),
+        ({"r": R, "delta_energy": 1e300 * N}, r"'delta_energy' of point 0 is 1e\+300 keV"),
+        ({"hits": R.T, "charge": 1e13 * N}, "'charge' of point 0 is 10000000000000.0"),
         ({"r": R, "num_e": N, "bin_size": np.array(-1.0)}, "'bin_size' is -1.0"),
         ({"r": R, "num_e": N, "particle": N}, "'particle' has the value 4"),
         ({"x": R[0], "y": R[1], "z": R[2, :3], "charge": N}, r"'z' has the shape \(3,\)"),
@@ -583,6 +801,22 @@ def test_energies_become_charges_by_the_model_of_the_original(tmp_path):
         load(tmp_path / NAME, model="constent")
 
 
+def test_charge_of_the_original_loses_what_it_rounds_down():
+    model = DEPOSIT_MODELS["gampy"]
+    assert electrons(np.array([0.0176, 0.1, 1.0]), model).tolist() == [0, 3, 39]
+    small, large = (electrons(np.full(n, 1000.0 / n), model).sum() / 1000 for n in (10_000, 1000))
+    assert (small, large) == (30.0, 39.0)
+    # numbers that the simulation has too stand in one place
+    assert DEPOSIT_MODELS["constant"].work_function == WORK_FUNCTION
+    assert DEPOSIT_MODELS["constant"].surviving == RECOMBINATION["constant"](2.1, 0.5)
+
+
+def test_more_electrons_than_any_event_has_are_refused():
+    for expected in (1e13, np.inf, np.nan):
+        with pytest.raises(InputError, match="no event in argon has more than"):
+            whole_electrons(np.array([1.0, expected]))
+
+
 def test_fractions_of_electrons_are_carried_and_none_is_lost():
     expected = np.random.default_rng(3).exponential(0.3, 100_000)
     whole = whole_electrons(expected)
@@ -601,7 +835,7 @@ def test_recombination_may_be_a_function_of_the_density_of_energy():
         electrons(energy, model)
     with pytest.raises(UsageError, match="between 0 and 1"):
         electrons(energy, ChargeModel("wrong", 23.6, lambda density: density), length)
-    assert CHARGE_MODELS["constant"].electrons_per_keV == pytest.approx(29.66, abs=0.01)
+    assert DEPOSIT_MODELS["constant"].electrons_per_keV == pytest.approx(29.66, abs=0.01)
 
 
 # ---------------------------------------------------------------- scale of charge
@@ -611,7 +845,7 @@ def floored(energy, rng, mean, cut_off, n=None):
     """Return a track as the tools of the sample make one, with steps of a mean energy [keV]."""
     steps = rng.exponential(mean, int(energy / mean))
     steps *= energy / steps.sum()
-    charge = electrons(steps, CHARGE_MODELS["gampy"])
+    charge = electrons(steps, DEPOSIT_MODELS["gampy"])
     charge = charge[charge > 0]
     meta = {"original": {"penelope_input": {"wcc": cut_off}}, "charge_model": {"name": "gampy"}}
     return Track(np.zeros((3, charge.size)), charge, None, meta, name="t")
@@ -656,6 +890,9 @@ def test_rescaling_is_refused_where_it_makes_no_sense():
     assert cut_off_of(replace(track, meta={}, num_e=track.num_e + 8)) == 1000.0
     with pytest.raises(InputError, match="does not say"):
         cut_off_of(replace(track, meta={}, num_e=track.num_e + 100))
+    for wrong in ("abc", float("nan"), [50.0, 50.0]):
+        with pytest.raises(InputError, match="was made with a cut-off of"):
+            cut_off_of(replace(track, meta={"original": {"penelope_input": {"wcc": wrong}}}))
 
 
 # ---------------------------------------------------------------- the sample
@@ -759,6 +996,6 @@ def test_the_archive_of_gampixpy_with_its_wrong_ending(lartpc_data):
     assert track.truth is None
     # 20 MeV by charge, not the 2 GeV of its name
     assert cut_off_of(track) == 1000.0
-    assert rescale_charge(track).charge / CHARGE_MODELS["constant"].electrons_per_keV == pytest.approx(
+    assert rescale_charge(track).charge / DEPOSIT_MODELS["constant"].electrons_per_keV == pytest.approx(
         20_000, rel=0.03
     )

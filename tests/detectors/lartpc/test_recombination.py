@@ -15,7 +15,6 @@ from firstlight.detectors.lartpc.recombination import (
     birks,
     charge_from_energy,
     constant,
-    gampy_charge,
     local_dedx,
     modified_box,
     recombination_model,
@@ -125,13 +124,6 @@ def test_energies_that_are_none_are_refused(bad):
         charge_from_energy([1.0], 2.1, work_function=0.0)
 
 
-def test_charge_of_the_original_loses_what_it_rounds_down():
-    assert gampy_charge([0.0176, 0.1, 1.0]).tolist() == [0, 3, 39]
-    small, large = gampy_charge(np.full(10_000, 0.1)).sum(), gampy_charge(np.full(1000, 1.0)).sum()
-    assert small / 1000 == pytest.approx(30.0)
-    assert large / 1000 == pytest.approx(39.0)
-
-
 # ---------------------------------------------------------------- energy loss along particles
 
 
@@ -182,3 +174,15 @@ def test_windows_shorter_than_the_formulas_know_are_refused():
     with pytest.raises(InputError, match="particle numbers"):
         local_dedx(straight(3, 1e-6), np.ones(3), np.zeros(2, dtype=int))
     assert local_dedx(np.zeros((3, 0)), [], np.zeros(0, dtype=int)).size == 0
+
+
+def test_window_is_half_a_millimetre_unless_told_otherwise():
+    # 5 mm with 2 MeV/cm, then 5 mm with 6: steps of 10 um
+    deposits = np.concatenate([np.full(500, 2.0), np.full(500, 6.0)])
+    found = local_dedx(straight(1000, 1e-5), deposits, np.zeros(1000, dtype=int))
+    assert found[:470] == pytest.approx(np.full(470, 2.0), rel=1e-9)
+    assert found[530:] == pytest.approx(np.full(470, 6.0), rel=1e-9)
+    # at a quarter of the window before the jump, three quarters of the window are before it
+    assert found[[487, 499, 512]] == pytest.approx([3.0, 4.0, 5.0], abs=0.1)
+    wide = local_dedx(straight(1000, 1e-5), deposits, np.zeros(1000, dtype=int), 5e-3)
+    assert wide[399] == pytest.approx(3.2, abs=0.02)

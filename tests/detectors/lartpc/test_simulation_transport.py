@@ -448,7 +448,7 @@ def test_room_for_points_does_not_matter(monkeypatch):
     ("arguments", "changes", "message"),
     [
         (("muon", 1000.0), {}, "unknown particle 'muon'"),
-        (("electron", 0.1), {}, "an? electron of 0.1 keV"),
+        (("electron", 0.1), {}, "electron of 0.1 keV: it cannot be simulated"),
         (("electron", 2e5), {}, "electron of 200000 keV"),
         (("electron", float("nan")), {}, "nan keV"),
         (("electron", 1000.0, -1), {}, "seed = -1"),

@@ -98,6 +98,109 @@ def test_a_damaged_track_is_an_event_that_was_refused(tree):
         TrackFiles().describe(tree.root / cut)
 
 
+def write_track(folder, number, **arrays):
+    """Write a track without truth; without arrays one of three points."""
+    folder.mkdir(parents=True, exist_ok=True)
+    arrays = {"r": np.arange(9.0).reshape(3, 3) / 1000, "num_e": np.array([3, 2, 5])} | arrays
+    np.savez(folder / f"TrackE0001000_D20250527_T{number:010d}.npz", **arrays)
+
+
+def test_what_is_impossible_is_a_refused_row_and_the_rest_is_kept(tmp_path):
+    folder = tmp_path / "E0001000"
+    write_track(folder, 1)
+    bad = {
+        2: ({"particle_id": np.full(3, np.nan)}, "'particle_id' of row 0 is nan"),
+        3: ({"energy": np.array([1.0, -1.0, 1.0])}, "'energy' of point 1 is -1.0 keV"),
+        4: ({"r": np.full((3, 3), 1e6)}, "position of point 0"),
+        5: ({"num_e": np.array([1, 2, 10**13])}, "sums to 1e+13 electrons"),
+        6: ({"r": np.zeros((3, 0)), "num_e": np.zeros(0, dtype=int)}, "holds no point of charge"),
+    }
+    for number, (arrays, _) in bad.items():
+        write_track(folder, number, **arrays)
+    write_track(folder, 7, energy=np.array([1.0, np.nan, 2.0]))
+    write_track(folder, 8, creator=np.zeros(3, dtype=int), creator_names=np.array(["decay"]))
+    for size in (1, 3, 100):
+        chunks = chunks_of(TrackFolders(), folder, chunk_events=size)
+        rows = [row for chunk in chunks for row in chunk.table("events").frame.to_dicts()]
+        assert [row["status"] for row in rows] == ["read", *["refused"] * len(bad), "read", "read"]
+        for row, (_, reason) in zip(rows[1:], bad.values(), strict=False):
+            assert reason in row["reason"]
+        tracks = [track for chunk in chunks for _, track in tracks_of(chunk)]
+        assert [track.charge for track in tracks] == [10, 10, 10]
+        # columns that are not known for all points are not known
+        assert tracks[1].energy is None
+        assert tracks[2].creator is None
+
+
+def test_a_folder_of_which_nothing_can_be_read_is_refused(tmp_path):
+    folder = tmp_path / "E0001000"
+    for number in (1, 2, 3):
+        write_track(folder, number, num_e=np.array([1, -number, 1]))
+    with pytest.raises(
+        InputError, match="none of 3 tracks can be read; TrackE0001000_D20250527_T0000000001: num_e"
+    ) as caught:
+        chunks_of(TrackFolders(), folder)
+    assert caught.value.where == str(folder)
+    # a part of the folder says nothing about the rest
+    span = Span(str(folder), 0, 0, 2)
+    (chunk,) = TrackFolders().read(span, ALL, channel_map(AnodeOptions()), chunk_events=5)
+    assert chunk.table("events").frame["status"].to_list() == ["refused", "refused"]
+    empty = {"r": np.zeros((3, 0)), "num_e": np.zeros(0, dtype=int)}
+    write_track(tmp_path, 1, **empty)
+    with pytest.raises(InputError, match="holds no point of charge"):
+        TrackFiles().describe(next(tmp_path.glob("*.npz")))
+
+
+def write_events(path, **changes):
+    """Write segments of three events, each with two steps; changes are values of the second event."""
+    import h5py
+
+    ends = [(f"{axis}_{end}", "f4") for axis in "xyz" for end in ("start", "end")]
+    rows = np.zeros(
+        6, np.dtype([("event_id", "u4"), ("traj_id", "u4"), ("pdg_id", "i4"), ("dE", "f4"), *ends])
+    )
+    rows["event_id"], rows["pdg_id"], rows["dE"], rows["x_end"] = np.repeat([0, 1, 2], 2), 11, 0.2, 0.1
+    for name, value in changes.items():
+        rows[name][2:4] = value
+    with h5py.File(path, "w") as file:
+        file["segments"] = rows
+    return path
+
+
+def test_a_damaged_event_of_a_file_of_many_is_an_event_that_was_refused(tmp_path):
+    path = write_events(tmp_path / "e.h5", y_start=np.nan)
+    for size in (1, 10):
+        chunks = chunks_of(EventFiles(), path, chunk_events=size)
+        rows = [row for chunk in chunks for row in chunk.table("events").frame.to_dicts()]
+        assert [row["status"] for row in rows] == ["read", "refused", "read"]
+        assert rows[1]["reason"].startswith("event 1: segment 0 goes from [0.0, nan, 0.0]")
+        assert [track.name for chunk in chunks for _, track in tracks_of(chunk)] == [
+            "e_event000000",
+            "e_event000002",
+        ]
+    import h5py
+
+    with h5py.File(path, "a") as file:
+        rows = file["segments"][:]
+        rows["dE"] = -1.0
+        file["segments"][:] = rows
+    with pytest.raises(
+        InputError, match="none of 3 tracks can be read; e_event000000: event 0: segment 0 has an energy"
+    ):
+        chunks_of(EventFiles(), path)
+
+
+def test_facts_say_the_energy_with_its_unit(tree, tmp_path):
+    facts = {folder.name: TrackFolders().describe(folder).facts for folder in tree.folders}
+    assert facts["E0001000"]["energy"] == "1 MeV"
+    assert facts["E0005000"]["energy"] == "5 MeV"
+    write_track(tmp_path, 1)
+    assert "energy" not in TrackFolders().describe(tmp_path).facts
+    # of one file without truth, its name
+    found = TrackFiles().describe(next(tmp_path.glob("*.npz")))
+    assert found.facts["energy"] == "1 MeV"
+
+
 def test_projection_and_unknown_columns(tree):
     source, folder = TrackFolders(), tree.folders[0]
     span, channels = Span(str(folder), 0, 0, 1), channel_map(AnodeOptions())

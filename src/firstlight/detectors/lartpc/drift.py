@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Drifted", "drift", "split", "stream"]
 
+_MOST_BUNCHES = 100_000_000
 _BATCH = 1 << 18  # bunches that are moved at a time
 
 
@@ -99,7 +100,16 @@ def split(num_e: NDArray[np.int64], largest: float) -> tuple[NDArray[np.int64], 
         Electrons of each bunch; the sum for each point is its charge, exactly.
     source : ndarray of int64, shape (n_bunches,)
         Point that each bunch comes from.
+
+    Raises
+    ------
+    UsageError
+        If there are more bunches than memory has room for.
     """
+    if num_e.size and float(num_e.sum(dtype=np.float64)) / max(largest, 1.0) + num_e.size > _MOST_BUNCHES:
+        what = f"{float(num_e.sum(dtype=np.float64)):.3g} electrons in bunches of {largest:g}"
+        hint = f"at most {_MOST_BUNCHES:,} bunches: larger ones, or points moved whole"
+        raise UsageError(what, hint=hint)
     whole = np.int64(min(np.floor(largest), np.iinfo(np.int64).max // 2))
     parts = -(-num_e // whole)
     source = np.repeat(np.arange(num_e.size), parts)

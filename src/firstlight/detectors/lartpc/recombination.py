@@ -27,7 +27,6 @@ __all__ = [
     "birks",
     "charge_from_energy",
     "constant",
-    "gampy_charge",
     "local_dedx",
     "modified_box",
     "recombination_model",
@@ -246,15 +245,6 @@ def _counted(running: NDArray[np.float64], offset: float) -> NDArray[np.int64]:
     counts = np.floor(running + offset).astype(np.int64)
     counts[1:] -= counts[:-1].copy()
     return counts
-
-
-def gampy_charge(energy: ArrayLike) -> NDArray[np.int64]:
-    """Return the charges of the original for deposits [keV]: 70 % of 17.6 eV pairs, each deposit rounded down.
-
-    The pairs are 22 eV x 0.8, a fudge of the original. What rounding takes away depends on the size of the steps: tracks to
-    10 MeV lose a quarter of their charge, those of 20 and 50 MeV, in longer steps, a fortieth.
-    """
-    return np.floor(np.asarray(energy, dtype=np.float64) * (0.70 / 0.0176)).astype(np.int64)
 
 
 # ---------------------------------------------------------------- energy loss along particles

@@ -5,14 +5,17 @@ from __future__ import annotations
 import itertools
 import math
 import zipfile
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import numpy as np
 
 from firstlight.data.patterns import FilePattern
 from firstlight.data.schema import Chunk, Span
 from firstlight.detector import Description, Plan
 from firstlight.detectors.lartpc.reading.names import FOLDERS, FORMS, TrackName, find, split_ending
+from firstlight.detectors.lartpc.track import INTERACTION_KINDS
 from firstlight.errors import FirstlightError, InputError
 
 if TYPE_CHECKING:
@@ -21,7 +24,9 @@ if TYPE_CHECKING:
     from firstlight.data.channels import ChannelMap
     from firstlight.data.schema import TableSchema
     from firstlight.detectors.lartpc.options import Options
+    from firstlight.detectors.lartpc.reading.segments import EventFile
     from firstlight.detectors.lartpc.tables import Entry
+    from firstlight.detectors.lartpc.track import Track
 
 __all__ = ["SOURCES", "EventFiles", "TrackFiles", "TrackFolders", "plan"]
 
@@ -64,12 +69,14 @@ class TrackFolders:
             If it holds none.
         """
         stems = _stems(path)
-        particle, _energy = _folder_words(path)
+        particle, energy = _folder_words(path)
         forms = [form for form in FORMS if any(form in find(stem).files for stem in stems)]
         n_truth = sum(bool({"json", "pickle"} & set(find(stem).files)) for stem in stems)
         facts = {"tracks": len(stems), "with a truth record": n_truth, "forms": ", ".join(forms)}
         if particle:
             facts["particle"] = particle
+        if math.isfinite(energy):
+            facts["energy"] = f"{energy / 1000:g} MeV"
         notes = () if n_truth == len(stems) else (f"{len(stems) - n_truth} tracks without a truth record",)
         return Description(
             str(path), self.name, "folder of tracks", len(stems), _all_columns(), facts,
@@ -84,9 +91,16 @@ class TrackFolders:
         *,
         chunk_events: int | None = None,
     ) -> Iterator[Chunk]:
-        """Yield tracks `span.start` to `span.stop` in the order of their names; a damaged one is an event that was refused."""
-        stems = _stems(Path(span.path))[span.start : span.stop]
-        yield from _chunks(span, columns, chunk_events, (_entry(stem) for stem in stems))
+        """Yield tracks `span.start` to `span.stop` in the order of their names; a damaged one is an event that was refused.
+
+        Raises
+        ------
+        InputError
+            If the span is the whole folder and none of its tracks can be read.
+        """
+        stems = _stems(Path(span.path))
+        entries = (_entry(stem) for stem in stems[span.start : span.stop])
+        yield from _chunks(span, columns, chunk_events, _usable(entries, span, len(stems)))
 
 
 @dataclass(frozen=True)
@@ -126,9 +140,11 @@ class TrackFiles:
         notes: tuple[str, ...] = ()
         if track is not None:
             facts = {"points": len(track), "electrons": track.charge}
+            said = TrackName.of(split_ending(path.name)[0])
             if track.truth is not None:
                 facts |= {"particle": track.truth.particle, "energy": f"{track.truth.energy / 1000:g} MeV"}
             else:
+                facts |= {"energy": f"{said.energy / 1000:g} MeV"} if said else {}
                 notes = ("no truth record",)
         return Description(
             str(path), self.name, "track", 1, _all_columns(), facts, _conditions(self.patterns, path), notes
@@ -194,14 +210,46 @@ class EventFiles:
         *,
         chunk_events: int | None = None,
     ) -> Iterator[Chunk]:
-        """Yield events `span.start` to `span.stop` in the order of the file."""
+        """Yield events `span.start` to `span.stop` in the order of the file; a damaged one is an event that was refused.
+
+        Raises
+        ------
+        InputError
+            If the file is damaged as a whole, or the span is all of it and none of its events can be read.
+        """
         from firstlight.detectors.lartpc.reading.segments import open_events
-        from firstlight.detectors.lartpc.tables import Entry
 
         file = open_events(Path(span.path))
-        chosen = file.events[span.start : span.stop]
-        entries = (Entry(file.name_of(event), file.track(event)) for event in chosen)
-        yield from _chunks(span, columns, chunk_events, entries)
+        entries = (_event(file, event) for event in file.events[span.start : span.stop])
+        yield from _chunks(span, columns, chunk_events, _usable(entries, span, len(file)))
+
+
+def _event(file: EventFile, number: int) -> Entry:
+    from firstlight.detectors.lartpc.tables import Entry
+
+    name = file.name_of(number)
+    try:
+        return Entry(name, _measured(file.track(number), file.path))
+    except InputError as error:
+        return Entry(name, None, error.what)
+
+
+def _usable(entries: Iterator[Entry], span: Span, n_events: int) -> Iterator[Entry]:
+    """Yield entries; raise `InputError` if they are all of an input and each of them was refused."""
+    refused: list[Entry] = []
+    for entry in entries:
+        if entry.track is not None:
+            yield from refused
+            yield entry
+            break
+        refused.append(entry)
+    else:
+        if refused and span.start == 0 and len(refused) == n_events:
+            first = refused[0]
+            what = f"none of {n_events} tracks can be read; {first.name}: {first.reason}"
+            raise InputError(what, where=span.path)
+        yield from refused
+    yield from entries
 
 
 def _chunks(
@@ -279,13 +327,25 @@ def _entry(path: Path, *, refuse: bool = False) -> Entry:
     particle, energy = _folder_words(path.parent)
     name = split_ending(path.name)[0]
     try:
-        track = load(path)
+        track = _measured(load(path), path)
     except InputError as error:
         if refuse:
             raise
         return Entry(name, None, error.what, particle, energy)
     told = int(track.meta.get("recorded_electrons", track.charge)) if track.truth is not None else None
     return Entry(track.name or name, track, "", particle, energy, told)
+
+
+def _measured(track: Track, path: Path) -> Track:
+    """Return a track as the steps take it: with points; with columns whose values are known for all of them."""
+    if len(track) == 0:
+        what = "holds no point of charge"
+        raise InputError(what, where=path)
+    if track.energy is not None and np.isnan(track.energy).any():
+        track = replace(track, energy=None)
+    if track.creator is not None and not np.isin(track.creator, ("primary", *INTERACTION_KINDS)).all():
+        track = replace(track, creator=None)
+    return track
 
 
 def plan(options: Options, descriptions: Sequence[Description]) -> Plan:

@@ -146,22 +146,23 @@ def _frame(schema: TableSchema, wanted: Sequence[str], values: Mapping[str, Any]
 
 
 def _event_row(entry: Entry) -> dict[str, Any]:
-    track, truth = entry.track, entry.track.truth if entry.track else None
+    track = entry.track
+    truth = None if track is None else track.truth
     row: dict[str, Any] = {
         "track": entry.name,
-        "status": READ if track else "refused",
+        "status": READ if track is not None else "refused",
         "reason": entry.reason,
         "particle": truth.particle if truth else entry.particle,
         "energy": truth.energy if truth else (entry.energy if entry.energy == entry.energy else None),
-        "n_points": len(track) if track else 0,
-        "num_e": track.charge if track else 0,
+        "n_points": len(track) if track is not None else 0,
+        "num_e": track.charge if track is not None else 0,
         "true_num_e": entry.true_num_e,
-        "charge_scale": track.meta.get("charge_scale") if track else None,
-        "charge_model": _model_of(track) if track else "",
+        "charge_scale": track.meta.get("charge_scale") if track is not None else None,
+        "charge_model": _model_of(track) if track is not None else "",
         "has_truth": truth is not None,
-        "records_deltas": bool(track and track.meta.get("deltas")),
+        "records_deltas": bool(track is not None and track.meta.get("deltas")),
         "first_interaction": truth.first_interaction if truth else "",
-        "bin_size": track.bin_size if track else 0.0,
+        "bin_size": track.bin_size if track is not None else 0.0,
     }
     for name in ("origin", "direction"):
         vector = getattr(truth, name) if truth else (None, None, None)

@@ -21,13 +21,13 @@ from firstlight.detectors.lartpc.features.voxelise import voxelise
 from firstlight.detectors.lartpc.parameters import ReadParameters
 from firstlight.detectors.lartpc.reading.names import ENDINGS, FORMS, find, stem_of
 from firstlight.detectors.lartpc.reading.pickles import truth_pickle
-from firstlight.detectors.lartpc.reading.tracks import load, load_raw_truth, save_original
+from firstlight.detectors.lartpc.reading.tracks import has_truth, load, load_raw_truth, save_original
 from firstlight.detectors.lartpc.readout.cells import cell_around, hexagonal_cell
 from firstlight.detectors.lartpc.readout.read import read_out
 from firstlight.detectors.lartpc.readout.step import event_seed
 from firstlight.detectors.lartpc.track import Track
 from firstlight.detectors.lartpc.tracks_samples import samples_of
-from firstlight.errors import FirstlightError, InputError, UsageError
+from firstlight.errors import FirstlightError, InputError, StoreError, UsageError
 from firstlight.files import atomic
 
 if TYPE_CHECKING:
@@ -355,7 +355,7 @@ def load_track(
 
 
 def _truth_beside(name: str | Path, files: Mapping[str, Path]) -> tuple[dict[str, Any], dict[str, Any]]:
-    if not {"json", "pickle", "truth_arrays"} & set(files):
+    if "other" in files or not has_truth(name):
         return {}, {}
     truth, meta = load_raw_truth(name)
     return _Record(truth), meta
@@ -405,6 +405,8 @@ def save_penelope_track(name: str | Path, track_dict: Mapping[str, Any]) -> None
         If a part is missing, or lengths disagree.
     UsageError
         If the record holds values that no truth pickle may have.
+    StoreError
+        If a record of the own form stands there.
     """
     known = set(track_dict)
     columns = {"delta_energy", "num_e"} & known
@@ -417,6 +419,10 @@ def save_penelope_track(name: str | Path, track_dict: Mapping[str, Any]) -> None
             what = f"'r' has the shape {arrays['r'].shape}, {key!r} {arrays[key].shape}"
             raise InputError(what, where=name, hint="(3, N) and (N,)")
     stem = stem_of(name)
+    own = stem.with_name(stem.name + ENDINGS["json"])
+    if own.exists():
+        what = f"{own.name} is there: it would be taken for the record of these points"
+        raise StoreError(what, where=name, hint="another name, or remove it")
     record = truth_pickle(track_dict["truth"], track_dict["meta"])
     ending = ENDINGS["energies" if "delta_energy" in columns else "raw"]
     with atomic(stem.with_name(stem.name + ending)) as temporary, temporary.open("wb") as stream:

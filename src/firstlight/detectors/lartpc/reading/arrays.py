@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from firstlight.detectors.lartpc.reading.charges import ChargeModel, electrons
+from firstlight.detectors.lartpc.track import HIGHEST_ENERGY, MOST_ELECTRONS
 from firstlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
     from firstlight.detectors.lartpc.track import Track
 
-__all__ = ["LARGEST", "Archive", "Points", "arrays_of", "points_of", "read_npz"]
+__all__ = ["LARGEST", "Archive", "Points", "arrays_of", "points_of", "read_npz", "whole_numbers"]
 
 LARGEST = 2 * 2**30
 """Bytes that the arrays of one archive may take."""
@@ -239,8 +240,10 @@ def _charges(archive: Archive, key: str) -> NDArray[np.int64]:
             what = f"{key!r} of point {bad} is {values[bad]}: charges are whole numbers of electrons"
             raise InputError(what, where=archive.path)
         whole = np.rint(values)
-    if whole.size and float(np.abs(whole.astype(np.float64)).sum()) > 2.0**62:
-        what = f"{key!r} sums to more electrons than can be counted"
+    # before 64 bits overflow; what is negative is told by the track
+    total = float(np.abs(whole.astype(np.float64)).sum())
+    if total > MOST_ELECTRONS:
+        what = f"{key!r} sums to {total:.4g} electrons: no event in argon has more than {MOST_ELECTRONS:.0e}"
         raise InputError(what, where=archive.path)
     return whole.astype(np.int64)
 
@@ -258,12 +261,15 @@ def _energies(archive: Archive, model: ChargeModel) -> Points:
     if energy.shape != positions.shape[1:]:
         what = f"'delta_energy' has the shape {energy.shape}, there are {positions.shape[1]} positions"
         raise InputError(what, where=archive.path)
-    bad = ~np.isfinite(energy) | (energy < 0)
+    bad = ~((energy >= 0) & (energy <= HIGHEST_ENERGY))
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
         what = f"'delta_energy' of point {first} is {energy[first]} keV: energies are 0 or more"
         raise InputError(what, where=archive.path)
-    points = Points(positions, electrons(energy, model))
+    try:
+        points = Points(positions, electrons(energy, model))
+    except InputError as error:
+        raise InputError(error.what, where=archive.path) from error
     points.optional["energy"] = energy.astype(np.float32)
     points.meta["charge_model"] = model.to_meta()
     points.notes.append(f"charges were made of deposited energies with the model {model.name!r}")
@@ -279,7 +285,10 @@ def _take_written(archive: Archive, points: Points) -> None:
             if values.shape != (n_points,):
                 what = f"{key!r} has the shape {values.shape}, there are {n_points} positions"
                 raise InputError(what, where=archive.path)
-            points.optional[key] = values.astype(np.float32 if key == "energy" else np.int32)
+            if key == "energy":
+                points.optional[key] = _deposits(values, archive.path)
+            else:
+                points.optional[key] = whole_numbers(values, key, archive.path)
     if "creator" in points.optional:
         names, codes = archive.arrays.get("creator_names"), points.optional["creator"]
         if names is None or names.dtype.kind != "U" or ((codes < 0) | (codes >= names.size)).any():
@@ -292,6 +301,37 @@ def _take_written(archive: Archive, points: Points) -> None:
             what = f"'bin_size' is {size.tolist()}, not the edge of a cube in m"
             raise InputError(what, where=archive.path)
         points.optional["bin_size"] = float(size.reshape(-1)[0])
+
+
+def _deposits(values: NDArray[Any], path: Path) -> NDArray[np.float32]:
+    """Return energies of points; those that are not known are NaN."""
+    # short numbers do not know the limit
+    wide = values.astype(np.float64)
+    bad = (wide < 0) | (wide > HIGHEST_ENERGY)
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        what = f"'energy' of point {first} is {values[first]} keV: deposits are 0 or more, or NaN where not known"
+        raise InputError(what, where=path)
+    return values.astype(np.float32)
+
+
+def whole_numbers(values: NDArray[Any], key: str, path: Path) -> NDArray[np.int32]:
+    """Return a column as whole numbers of 32 bits.
+
+    Raises
+    ------
+    InputError
+        If one is not whole, not finite, or too large; the first is named.
+    """
+    limits = np.iinfo(np.int32)
+    # all whole numbers of 32 bits are exact there
+    wide = values.astype(np.float64)
+    bad = ~((wide >= limits.min) & (wide <= limits.max)) | (wide != np.rint(wide))
+    if bad.any():
+        first = int(np.flatnonzero(bad)[0])
+        what = f"{key!r} of row {first} is {values[first]}: a whole number of 32 bits is needed"
+        raise InputError(what, where=path)
+    return values.astype(np.int32)
 
 
 def _take_older(archive: Archive, points: Points) -> None:
@@ -329,10 +369,10 @@ def _processed(archive: Archive, positions: NDArray[np.float64]) -> Points:
     if charge.ndim != 1:
         what = f"'charge' has the shape {charge.shape}, not (n_points,)"
         raise InputError(what, where=archive.path)
-    bad = ~np.isfinite(charge) | (np.abs(charge) > 2.0**53)
+    bad = ~(np.abs(charge) <= MOST_ELECTRONS)
     if bad.any():
         first = int(np.flatnonzero(bad)[0])
-        what = f"'charge' of point {first} is {charge[first]}"
+        what = f"'charge' of point {first} is {charge[first]}: no event in argon has more than {MOST_ELECTRONS:.0e} electrons"
         raise InputError(what, where=archive.path)
     whole = np.rint(charge)
     points = Points(positions, whole.astype(np.int64))

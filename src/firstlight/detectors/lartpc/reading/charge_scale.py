@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstlight.detectors.lartpc.reading.charges import CHARGE_MODELS, whole_electrons
+from firstlight.detectors.lartpc.reading.charges import DEPOSIT_MODELS, whole_electrons
 from firstlight.errors import ConfigError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -36,8 +36,8 @@ the part that was cut off; the rest are the steps with less than one electron, w
 YIELDS = {50.0: 29.8, 1000.0: 38.82}
 """Electrons per keV as they stand in the files, by the cut-off for soft steps [eV]; means of 180 tracks above 1 MeV."""
 
-_NOMINAL = CHARGE_MODELS["gampy"].electrons_per_keV
-_TARGET = CHARGE_MODELS["constant"].electrons_per_keV
+_NOMINAL = DEPOSIT_MODELS["gampy"].electrons_per_keV
+_TARGET = DEPOSIT_MODELS["constant"].electrons_per_keV
 
 
 def cut_off_of(track: Track) -> float:
@@ -54,10 +54,11 @@ def cut_off_of(track: Track) -> float:
     original = track.meta.get("original")
     steering = original.get("penelope_input") if isinstance(original, dict) else None
     if isinstance(steering, dict) and steering.get("wcc") is not None:
-        cut_off = float(steering["wcc"])
-        if cut_off in LOSSES:
-            return cut_off
-        what = f"was made with a cut-off of {cut_off:g} eV for soft steps, for which the loss of charge was not measured"
+        cut_off = steering["wcc"]
+        if isinstance(cut_off, int | float) and float(cut_off) in LOSSES:
+            return float(cut_off)
+        said = f"{cut_off:g}" if isinstance(cut_off, int | float) else repr(cut_off)[:60]
+        what = f"was made with a cut-off of {said} eV for soft steps, for which the loss of charge was not measured"
         known = [f"{each:g} eV" for each in LOSSES]
         raise InputError(what, where=track.name or "track", known=known)
     median = float(np.median(track.num_e)) if len(track) else 0.0

@@ -12,15 +12,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstlight.errors import ConfigError, UsageError
+from firstlight.detectors.lartpc.recombination import RECOMBINATION, WORK_FUNCTION
+from firstlight.detectors.lartpc.track import MOST_ELECTRONS
+from firstlight.errors import ConfigError, InputError, UsageError
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
 
 __all__ = [
-    "CHARGE_MODELS",
+    "DEPOSIT_MODELS",
     "ChargeModel",
-    "Recombination",
+    "Survival",
     "charge_model",
     "electrons",
     "expected_electrons",
@@ -29,7 +31,7 @@ __all__ = [
 
 _SHORTEST = 1e-6  # m
 
-Recombination = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
+Survival = Callable[["NDArray[np.float64]"], "NDArray[np.float64]"]
 """Share of electrons that escape recombination, of dE/dx [MeV/cm]."""
 
 
@@ -43,7 +45,7 @@ class ChargeModel:
         How records call it.
     work_function : float
         Energy per electron-ion pair [eV].
-    surviving : float or Recombination
+    surviving : float or Survival
         Share that escapes recombination: a number, or a function of dE/dx in MeV/cm (which needs step lengths, and was
         fitted to steps of 3 to 5 mm).
     cut_off_each_step : bool
@@ -53,7 +55,7 @@ class ChargeModel:
 
     name: str
     work_function: float
-    surviving: float | Recombination
+    surviving: float | Survival
     cut_off_each_step: bool = False
 
     @property
@@ -72,15 +74,17 @@ class ChargeModel:
         }
 
 
-CHARGE_MODELS = {
+_CONSTANT_SHARE = RECOMBINATION["constant"].parameters[0]
+
+DEPOSIT_MODELS = {
     # W of 22 eV times 0.8: what the tools had when the sample of 2025 was made
-    "gampy": ChargeModel("gampy", 17.6, 0.70, cut_off_each_step=True),
-    "constant": ChargeModel("constant", 23.6, 0.70),
+    "gampy": ChargeModel("gampy", 17.6, _CONSTANT_SHARE, cut_off_each_step=True),
+    "constant": ChargeModel("constant", WORK_FUNCTION, _CONSTANT_SHARE),
 }
-"""Models by name."""
+"""Models by name: of deposits without steps, and without random numbers."""
 
 
-def charge_model(model: str | ChargeModel | Recombination) -> ChargeModel:
+def charge_model(model: str | ChargeModel | Survival) -> ChargeModel:
     """Return a charge model by its name, of a function of dE/dx (with W = 23.6 eV), or as it is.
 
     Raises
@@ -91,10 +95,10 @@ def charge_model(model: str | ChargeModel | Recombination) -> ChargeModel:
     if isinstance(model, ChargeModel):
         return model
     if callable(model):
-        return ChargeModel(str(getattr(model, "__name__", "function of dE/dx")), 23.6, model)
-    if model not in CHARGE_MODELS:
-        raise ConfigError.unknown("charge model", str(model), CHARGE_MODELS)
-    return CHARGE_MODELS[model]
+        return ChargeModel(str(getattr(model, "__name__", "function of dE/dx")), WORK_FUNCTION, model)
+    if model not in DEPOSIT_MODELS:
+        raise ConfigError.unknown("charge model", str(model), DEPOSIT_MODELS)
+    return DEPOSIT_MODELS[model]
 
 
 def electrons(
@@ -142,7 +146,7 @@ def expected_electrons(
 
 
 def _shares(
-    energy: NDArray[np.float64], length: NDArray[np.float64], function: Recombination, name: str
+    energy: NDArray[np.float64], length: NDArray[np.float64], function: Survival, name: str
 ) -> NDArray[np.float64]:
     density = energy / np.maximum(length, _SHORTEST) * 1e-5  # keV/m in MeV/cm
     shares = np.asarray(function(density), dtype=np.float64)
@@ -162,6 +166,15 @@ def whole_electrons(expected: NDArray[np.float64]) -> NDArray[np.int64]:
     ----------
     expected : ndarray of float64, shape (n,)
         Numbers of electrons, 0 or more.
+
+    Raises
+    ------
+    InputError
+        If there are more than any event in argon has (`MOST_ELECTRONS`).
     """
+    total = float(np.sum(expected))
+    if not total <= MOST_ELECTRONS:
+        what = f"deposits of {total:.4g} electrons: no event in argon has more than {MOST_ELECTRONS:.0e}"
+        raise InputError(what)
     running = np.floor(np.cumsum(expected) + 0.5).astype(np.int64)
     return np.diff(running, prepend=np.int64(0))

@@ -12,9 +12,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from firstlight.detectors.lartpc.reading.arrays import whole_numbers
 from firstlight.detectors.lartpc.reading.hdf5 import Table, runs_of
 from firstlight.detectors.lartpc.reading.segments import EventFile, Segments, track_of_segments
-from firstlight.detectors.lartpc.track import ELECTRON_MASS, PARTICLES, Arm, Interactions, Truth
+from firstlight.detectors.lartpc.track import (
+    ELECTRON_MASS,
+    FARTHEST,
+    HIGHEST_ENERGY,
+    PARTICLES,
+    Arm,
+    Interactions,
+    Truth,
+)
 from firstlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -157,13 +166,23 @@ class EdepSimFile(EventFile):
             place.get((keys[old][0], int(values[parent][old])), -1) if not primary[old] else -1
             for old in order.tolist()
         ]
+        start = values["xyz_start"][order].astype(np.float64).T * _CM
+        momentum = values["pxyz_start"][order].astype(np.float64).T * _MEV
+        bad = ~((np.abs(start) <= FARTHEST) & (np.abs(momentum) <= HIGHEST_ENERGY)).all(axis=0)
+        if bad.any():
+            first = int(np.flatnonzero(bad)[0])
+            what = (
+                f"event {event}: trajectory {keys[order[first]]} begins at {start[:, first].tolist()} m with a momentum of "
+                f"{momentum[:, first].tolist()} keV"
+            )
+            raise InputError(what, where=self.path)
         return _Particles(
             [keys[old] for old in order.tolist()],
             np.array(parents, dtype=np.int32),
-            values[pdg][order].astype(np.int32),
+            whole_numbers(values[pdg][order], pdg, self.path),
             _creators(values, primary)[order],
-            values["xyz_start"][order].astype(np.float64).T * _CM,
-            values["pxyz_start"][order].astype(np.float64).T * _MEV,
+            start,
+            momentum,
             values.get("t_start", np.zeros(order.size))[order].astype(np.float64),
         )
 
@@ -193,7 +212,7 @@ def _segments(
         np.stack([values[name] for name in ends]).astype(np.float64) * _CM,
         values["dE"].astype(np.float64) * _MEV,
     )
-    columns: dict[str, NDArray[Any]] = {"pdg": values[pdg].astype(np.int32)}
+    columns: dict[str, NDArray[Any]] = {"pdg": whole_numbers(values[pdg], pdg, table.path)}
     if particles is None:
         _, ids = np.unique(values[number], return_inverse=True)
         columns["particle_id"] = ids.astype(np.int32)

@@ -12,7 +12,7 @@ import numpy as np
 
 from firstlight.detectors.lartpc.reading.hdf5 import Table, opened, runs_of
 from firstlight.detectors.lartpc.reading.segments import EventFile
-from firstlight.detectors.lartpc.track import Track
+from firstlight.detectors.lartpc.track import MOST_ELECTRONS, Track
 from firstlight.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -113,9 +113,13 @@ class GampixpyFile(EventFile):
         pixels = Table(file, ("pixels",), self.path)
         runs = self.runs[event]
         measured = _charges(pixels, runs)
-        finite = np.isfinite(measured)
-        if not finite.all():
-            what = f"event {event}: the charge of pixel {int(np.flatnonzero(~finite)[0])} is not finite"
+        good = np.abs(measured) <= MOST_ELECTRONS
+        if not good.all():
+            first = int(np.flatnonzero(~good)[0])
+            what = (
+                f"event {event}: the charge of pixel {first} is {measured[first]:g} electrons: it is not finite, or more than "
+                f"any event has"
+            )
             raise InputError(what, where=self.path)
         negative = measured < 0
         notes = [

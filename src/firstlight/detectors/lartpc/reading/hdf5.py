@@ -86,8 +86,9 @@ class Table:
         import h5py
 
         link = file.get(self.name, getlink=True)
-        data = file[self.name]
-        if isinstance(link, h5py.ExternalLink) or not isinstance(data, h5py.Dataset):
+        # the file that a link leads to is not opened
+        data = None if isinstance(link, h5py.ExternalLink) else file[self.name]
+        if not isinstance(data, h5py.Dataset):
             what = f"{self.name!r} is not a dataset of this file"
             raise InputError(what, where=path)
         if data.file.filename != file.filename or data.external or data.is_virtual:

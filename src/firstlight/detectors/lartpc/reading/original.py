@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firstlight.detectors.lartpc.reading.names import FOLDERS
-from firstlight.detectors.lartpc.track import PARTICLES, Interactions, Truth
+from firstlight.detectors.lartpc.track import BELOW_ZERO, MOST_ELECTRONS, PARTICLES, Interactions, Truth
 from firstlight.errors import InputError
 
 if TYPE_CHECKING:
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
     from firstlight.detectors.lartpc.track import Track
 
-__all__ = ["both_energies", "original_meta", "original_record", "plain", "truth_of_original"]
+__all__ = ["both_energies", "count_of", "original_meta", "original_record", "plain", "truth_of_original"]
 
 _KINDS = ("brem", "photo", "compton", "pair")
 _NUMBERS = {1: "electron", 2: "photon", 3: "positron"}
@@ -31,6 +31,7 @@ _KEYS = {
     "first_interaction",
 }
 _UNKNOWN = {"n/a", "unknown", "none", ""}
+_TOLD = 60  # letters of a value in a message
 
 
 def plain(value: Any) -> Any:
@@ -66,10 +67,11 @@ def truth_of_original(
     Raises
     ------
     InputError
-        If a value has the wrong shape, or is not finite.
+        If a value has the wrong shape, is not finite, or is one that no particle can have (`Truth.check`).
     """
     notes: list[str] = []
-    energy = truth.get("track_energy", truth.get("initial_particle_energy"))
+    energy_key = "track_energy" if "track_energy" in truth else "initial_particle_energy"
+    energy = truth.get(energy_key)
     particle = _particle(meta, where)
     missing = [
         name for name, value in (
@@ -81,23 +83,25 @@ def truth_of_original(
         return None, [f"the truth record does not say: {', '.join(missing)}"]
     interactions = _interactions(truth, where)
     origin = _vector(truth["origin"], "origin", where)
-    first = str(truth.get("first_interaction", ""))
+    first = _word(truth.get("first_interaction", ""), "first_interaction", where)
     first = "" if first.lower() in _UNKNOWN else first
     if particle == "photon" and not first and _absorbed_at(origin, interactions):
         # the original had no word for it and wrote 'n/a'
         first = "photo"
         notes.append("first interaction 'n/a' was photoelectric absorption: one stands at the origin")
-    unread = [key for key in truth if key not in _KEYS and key.partition("_")[2] not in _KINDS]
+    unread = [key for key in truth if key not in _KEYS and str(key).partition("_")[2] not in _KINDS]
     if unread:
         notes.append(f"keys of the truth record without a place in Truth: {', '.join(map(str, unread))}")
-    return Truth(
+    found = Truth(
         particle,
-        float(_numbers(energy, (), "energy", where)),
+        float(_numbers(energy, (), energy_key, where)),
         origin,
         _vector(truth["initial_direction"], "initial_direction", where),
         first if particle == "photon" else "",
         interactions,
-    ), notes
+    )
+    found.check(where, keys={"energy": energy_key, "direction": "initial_direction"})
+    return found, notes
 
 
 def _particle(meta: Mapping[str, Any], where: Path) -> str | None:
@@ -114,17 +118,51 @@ def _particle(meta: Mapping[str, Any], where: Path) -> str | None:
 
 def _numbers(value: Any, shape: tuple[int, ...] | None, key: str, where: Path) -> NDArray[np.float64]:
     try:
-        values = np.asarray(value, dtype=np.float64)
-    except (TypeError, ValueError):
-        what = f"{key!r} of the truth record is {str(value)[:60]!r}, not numbers"
-        raise InputError(what, where=where) from None
+        values = np.asarray(value)
+    except ValueError:  # lists of lists of different lengths
+        values = np.array(None)
+    # texts are not made into numbers: one of no letters may have any shape
+    if values.dtype.kind not in "buif" and values.size:
+        what = f"{key!r} of the truth record is {_short(value)!r}, not numbers"
+        raise InputError(what, where=where)
+    values = values.astype(np.float64) if values.size else np.zeros(values.shape)
     if shape is not None and values.shape != shape:
         what = f"{key!r} of the truth record has the shape {values.shape}, not {shape}"
         raise InputError(what, where=where)
     if not np.isfinite(values).all():
-        what = f"{key!r} of the truth record is not finite: {values.tolist()}"
+        what = f"{key!r} of the truth record is not finite: {_short(values)}"
         raise InputError(what, where=where)
     return values
+
+
+def _short(value: Any) -> str:
+    """Return a value for a message; of an array that is too large to be told, its shape."""
+    if isinstance(value, np.ndarray):
+        return f"an array of the shape {value.shape}" if value.size > _TOLD else str(value.tolist())
+    return str(value)[:_TOLD]
+
+
+def _word(value: Any, key: str, where: Path) -> str:
+    word = value.item() if isinstance(value, np.ndarray) and value.shape == () else value
+    if not isinstance(word, str):
+        what = f"{key!r} of the truth record is {_short(value)!r}, not a word"
+        raise InputError(what, where=where)
+    return str(word)
+
+
+def count_of(value: Any, key: str, where: Path) -> int:
+    """Return a number of electrons or points as it stands in a record.
+
+    Raises
+    ------
+    InputError
+        If it is not one whole number, negative, or larger than any event has.
+    """
+    values = _numbers(value, (), key, where)
+    if not (0 <= values <= MOST_ELECTRONS and values == np.rint(values)):
+        what = f"{key!r} of the truth record is {values:g}: it is a count from 0 to {MOST_ELECTRONS:.0e}"
+        raise InputError(what, where=where)
+    return int(values)
 
 
 def _vector(value: Any, key: str, where: Path) -> NDArray[np.float64]:
@@ -139,6 +177,9 @@ def _interactions(truth: Mapping[str, Any], where: Path) -> Interactions:
         if truth.get(f"energy_{kind}") is None or truth.get(f"r_{kind}") is None:
             continue
         energy = _numbers(truth[f"energy_{kind}"], None, f"energy_{kind}", where).reshape(-1)
+        if (energy < BELOW_ZERO).any():
+            what = f"'energy_{kind}' of the truth record has the value {energy.min():g} keV: energies are 0 or more"
+            raise InputError(what, where=where)
         position = _numbers(truth[f"r_{kind}"], None, f"r_{kind}", where)
         if position.shape != (3, energy.size) and (position.size or energy.size):
             what = f"'r_{kind}' of the truth record has the shape {position.shape}, there are {energy.size} energies"

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstlight.detectors.lartpc.reading.charges import ChargeModel, Recombination, charge_model, electrons
+from firstlight.detectors.lartpc.reading.charges import ChargeModel, Survival, charge_model, electrons
 from firstlight.detectors.lartpc.track import Interactions, Track, Truth
 from firstlight.errors import InputError
 
@@ -41,6 +41,7 @@ _OF_CHARGED = {3: "delta", 4: "brem", 5: "delta", 6: "annihilation"}
 _OF_PHOTONS = {2: "compton", 3: "photo", 4: "pair"}
 _HEADER = 20
 _LARGEST = 4 * 2**30
+_LARGEST_NUMBER = 1e15
 
 
 @dataclass(frozen=True)
@@ -129,17 +130,19 @@ def read_dump(path: str | Path) -> Dump:
 
 def _check(table: NDArray[np.float64], path: Path, n_before: int) -> None:
     kinds = table[:, COLUMNS.index("kind")]
-    bad = ~np.isfinite(table).all(axis=1) | ~np.isin(kinds, (_ELECTRON, _PHOTON, _POSITRON))
+    # larger numbers are no labels, energies or places, and have no whole number
+    bad = ~(np.abs(table) <= _LARGEST_NUMBER).all(axis=1) | ~np.isin(kinds, (_ELECTRON, _PHOTON, _POSITRON))
+    bad |= np.abs(table[:, COLUMNS.index("particle_id")]) > np.iinfo(np.int32).max
     if bad.any():
         row = int(np.flatnonzero(bad)[0])
-        what = f"row {row + 1} after line {n_before} has the kind of particle {kinds[row]:g}, or a value that is not finite"
+        what = f"row {row + 1} after line {n_before} has the kind of particle {kinds[row]:g}, or a value that is not finite or too large"
         raise InputError(what, where=path, hint="1 is an electron, 2 a photon, 3 a positron")
 
 
 def read_penelope(
     path: str | Path,
     *,
-    model: str | ChargeModel | Recombination = "gampy",
+    model: str | ChargeModel | Survival = "gampy",
     steering: str | Path | None = None,
 ) -> Track:
     """Return the track of a text dump.
@@ -152,7 +155,7 @@ def read_penelope(
     ----------
     path : str or Path
         The dump.
-    model : str, ChargeModel or Recombination
+    model : str, ChargeModel or Survival
         How energies become electrons.
     steering : str or Path, optional
         Steering file that says what the primary was; ``pentracks.in`` beside the dump if not given.
@@ -185,19 +188,20 @@ def read_penelope(
     if notes:
         meta["notes"] = notes
     energy = values["energy_loss"][charged]
-    track = Track(
-        dump.positions[:, charged],
-        electrons(energy, law, values["step_length"][charged]),
-        _truth(dump, settings) if settings else None,
-        meta,
-        name=path.stem,
-        energy=energy.astype(np.float32),
-        particle_id=(values["particle_id"][charged] - 1).astype(np.int32),
-        pdg=_PDG[values["kind"][charged]],
-        creator=_creators(dump)[charged],
-    )
-    track.check(path)
-    return track
+    try:
+        return Track(
+            dump.positions[:, charged],
+            electrons(energy, law, values["step_length"][charged]),
+            _truth(dump, settings) if settings else None,
+            meta,
+            name=path.stem,
+            energy=energy.astype(np.float32),
+            particle_id=(values["particle_id"][charged] - 1).astype(np.int32),
+            pdg=_PDG[values["kind"][charged]],
+            creator=_creators(dump)[charged],
+        )
+    except InputError as error:
+        raise InputError(error.what, where=path, hint=error.hint) from error
 
 
 def _creators(dump: Dump) -> NDArray[np.str_]:

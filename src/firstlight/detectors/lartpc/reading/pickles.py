@@ -12,6 +12,9 @@ four names of NumPy and plain values, so nothing else is let through here, and e
    does not fill.
 3. The stand-ins become arrays and numbers when what they hold has been checked: number types only, and exactly as
    many bytes as the shape asks for.
+
+Pickles of protocol 3 and 4 are read; the original wrote the fourth. In those of 5 arrays ask for another name
+(``numpy._core.numeric._frombuffer``), in those of 2 so do arrays and numbers of NumPy (``_codecs.encode``), and are refused.
 """
 
 from __future__ import annotations
@@ -61,9 +64,14 @@ _HEAVIEST = 100_000
 _LONGEST_AXIS = 2**31
 _CODE = re.compile(r"[biufc?SU]\d{0,4}")
 _OBJECTS = "has an array of Python objects; those are not read, they are pickles within the pickle"
+_READ = "pickles of protocol 3 and 4 are read; of 5 those without arrays, of 2 those without arrays and numbers of NumPy"
 _HINT = (
     "it is no truth record as Gampy writes them; do not open it with pickle: that would run what stands in it"
 )
+
+
+# what NumPy asks for in pickles of protocol 2 and 5
+_OTHER_PROTOCOLS = ("_codecs.encode", "numeric._frombuffer")
 
 
 class _RefusedError(Exception):
@@ -252,10 +260,21 @@ class _Builder:
         if isinstance(thing, _Held):
             if thing.built is None:
                 thing.built = self.made(thing)
+            else:
+                # few bytes may ask for the same large array many times
+                self.count(thing.built)
             return thing.built
         if isinstance(thing, _Maker):
             _refuse(f"holds the name {thing.name} itself instead of a value")
         return thing
+
+    def count(self, made: Any) -> None:
+        """Refuse more values than a record has; arrays without content count by the rows that they claim."""
+        if isinstance(made, np.ndarray):
+            self.n_bytes += made.nbytes
+            self.n_values += math.prod(max(each, 1) for each in made.shape) if made.size == 0 else 0
+        if self.n_bytes > self.most_bytes or self.n_values > _MOST_VALUES:
+            _refuse("holds the same bytes in many arrays, or arrays without any")
 
     def made(self, held: _Held) -> Any:
         if held.maker == "array":
@@ -290,10 +309,13 @@ class _Builder:
             _refuse(
                 f"has an array of the shape {shape} and type {dtype.str}, {size} bytes, and holds {found}"
             )
-        self.n_bytes += size
-        if self.n_bytes > self.most_bytes:
-            _refuse("holds the same bytes in many arrays")
+        if not size and math.prod(shape) > 1:
+            # NumPy would make room for letters that are not there
+            _refuse(
+                f"has an array of the shape {shape} and type {dtype.str}, {math.prod(shape)} values without a byte"
+            )
         flat = np.frombuffer(raw, dtype).copy() if size else np.zeros(math.prod(shape), dtype)
+        self.count(flat.reshape(shape))
         if dtype.kind == "U":
             flat.tolist()  # texts that are none raise here and not later
         # in the byte order of this machine, as NumPy does it
@@ -352,7 +374,7 @@ def read_pickle(path: Path, *, largest: int = LARGEST) -> Any:
         raise InputError(what, where=path) from error
     if len(data) < 2 or data[0] != 0x80 or data[1] > pickle.HIGHEST_PROTOCOL:
         what = "the file is empty" if not data else f"not a pickle: it begins with {data[:12]!r}"
-        raise InputError(what, where=path, hint="a truth record is a pickle of protocol 2 or later")
+        raise InputError(what, where=path, hint=_READ)
     return _carry_out(data, path, largest)
 
 
@@ -363,7 +385,9 @@ def _carry_out(data: bytes, path: Path, largest: int) -> Any:
         return _Builder(4 * largest).value(read)
     except _RefusedError as error:
         what = f"refused: it {error}"
-        raise InputError(what, where=path, known=_KNOWN, hint=_HINT) from None
+        other = str(error).startswith("asks for") and any(name in str(error) for name in _OTHER_PROTOCOLS)
+        hint = f"{_READ}: have it written again with protocol 4" if other else _HINT
+        raise InputError(what, where=path, known=_KNOWN, hint=hint) from None
     except (MemoryError, RecursionError) as error:
         what = "refused: it needs more memory than a truth record does"
         raise InputError(what, where=path) from error

@@ -16,9 +16,11 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from pathlib import Path
 
+    from numpy.typing import NDArray
+
     from firstlight.detectors.lartpc.track import Track
 
-__all__ = ["FORMAT", "VERSION", "is_record", "read_record", "record_of", "truth_of_record"]
+__all__ = ["FORMAT", "VERSION", "checked_version", "is_record", "read_record", "record_of", "truth_of_record"]
 
 FORMAT = "firstlight lartpc track"
 VERSION = 1
@@ -85,13 +87,16 @@ def read_record(path: Path) -> dict[str, Any] | None:
     except (ValueError, RecursionError) as error:
         what = f"is not JSON: {error}"
         raise InputError(what, where=path, hint="was it copied whole?") from error
-    if not is_record(content):
-        return None
+    return checked_version(content, path) if is_record(content) else None
+
+
+def checked_version(content: dict[str, Any], where: Path) -> dict[str, Any]:
+    """Return a record of this package, wherever it was found; raise `InputError` for one of a later version."""
     if not isinstance(content.get("version"), int) or content["version"] > VERSION:
         what = (
             f"has version {content.get('version')!r} of the track format; this program reads up to {VERSION}"
         )
-        raise InputError(what, where=path, hint="a newer firstlight")
+        raise InputError(what, where=where, hint="a newer firstlight")
     return dict(content)
 
 
@@ -101,16 +106,18 @@ def truth_of_record(content: Mapping[str, Any], where: Path) -> Truth | None:
     Raises
     ------
     InputError
-        If a value is missing or of the wrong kind.
+        If a value is missing, of the wrong kind, or one that no particle can have (`Truth.check`).
     """
     truth = content.get("truth")
     if truth is None:
         return None
     try:
-        return _truth(truth)
-    except (KeyError, TypeError, ValueError, IndexError) as error:
+        found = _truth(truth)
+    except (KeyError, TypeError, ValueError, IndexError, OverflowError) as error:
         what = f"the truth in this record is damaged: {type(error).__name__}: {error}"
         raise InputError(what, where=where) from error
+    found.check(where, keys={"energy": "energy_keV", "origin": "origin_m"})
+    return found
 
 
 def _truth(truth: Mapping[str, Any]) -> Truth:
@@ -125,31 +132,32 @@ def _truth(truth: Mapping[str, Any]) -> Truth:
         raise ValueError(what)
     interactions = Interactions(
         kind,
-        _numbers(found["energy_keV"], (kind.size,)),
-        _numbers(found["position_m"], (3, kind.size)),
+        _numbers(found, "energy_keV", (kind.size,)),
+        _numbers(found, "position_m", (3, kind.size)),
         np.array(found["particle_id"], dtype=np.int32).reshape(kind.size),
     )
     arms = tuple(
-        Arm(int(arm["pdg"]), float(arm["kinetic_energy_keV"]), _numbers(arm["direction"], (3,)))
+        Arm(int(arm["pdg"]), float(arm["kinetic_energy_keV"]), _numbers(arm, "direction", (3,)))
         for arm in truth["arms"]
     )
     return Truth(
         truth["particle"],
         float(truth["energy_keV"]),
-        _numbers(truth["origin_m"], (3,)),
-        _numbers(truth["direction"], (3,)),
+        _numbers(truth, "origin_m", (3,)),
+        _numbers(truth, "direction", (3,)),
         str(truth["first_interaction"]),
         interactions,
         arms,
     )
 
 
-def _numbers(values: Any, shape: tuple[int, ...]) -> np.ndarray[Any, np.dtype[np.float64]]:
-    array = np.array(values, dtype=np.float64)
+def _numbers(content: Mapping[str, Any], key: str, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    array = np.array(content[key], dtype=np.float64)
     if array.shape != shape and array.size:
-        what = f"shape {array.shape} instead of {shape}"
+        what = f"{key!r} has the shape {array.shape} instead of {shape}"
         raise ValueError(what)
-    if not np.isfinite(array).all():
-        what = "not finite"
+    bad = ~np.isfinite(array)
+    if bad.any():
+        what = f"{key!r} has the value {array[bad].flat[0]}, which is not finite"
         raise ValueError(what)
     return array.reshape(shape)

@@ -11,13 +11,13 @@ import numpy as np
 
 from firstlight.detectors.lartpc.reading.charges import (
     ChargeModel,
-    Recombination,
+    Survival,
     charge_model,
     expected_electrons,
     whole_electrons,
 )
 from firstlight.detectors.lartpc.reading.hdf5 import opened
-from firstlight.detectors.lartpc.track import Track
+from firstlight.detectors.lartpc.track import HIGHEST_ENERGY, Track
 from firstlight.errors import ConfigError, InputError, UsageError
 
 if TYPE_CHECKING:
@@ -34,6 +34,7 @@ SPACING = 2e-4
 """Largest distance of points along a segment [m]: well below the pixels of all read-outs."""
 
 _MOST_POINTS = 20_000_000
+_BEYOND = 1e9  # m
 
 
 @dataclass(frozen=True)
@@ -67,7 +68,7 @@ class Segments:
 def track_of_segments(
     segments: Segments,
     *,
-    model: str | ChargeModel | Recombination = "constant",
+    model: str | ChargeModel | Survival = "constant",
     spacing: float = SPACING,
     truth: Truth | None = None,
     meta: Mapping[str, Any] | None = None,
@@ -82,7 +83,7 @@ def track_of_segments(
     ----------
     segments : Segments
         Steps.
-    model : str, ChargeModel or Recombination
+    model : str, ChargeModel or Survival
         How energies become electrons.
     spacing : float
         Largest length of a part [m].
@@ -99,7 +100,7 @@ def track_of_segments(
     ConfigError
         If `spacing` is no length, or the model is unknown.
     InputError
-        If a position is not finite, an energy is negative, or there are too many points.
+        If a position is not finite, an energy is negative, or there are too many points or electrons.
     """
     if not (np.isfinite(spacing) and spacing > 0):
         what = f"a spacing of points of {spacing} m"
@@ -130,13 +131,14 @@ def track_of_segments(
 
 
 def _check(segments: Segments, name: str) -> None:
-    finite = np.isfinite(np.concatenate([segments.start, segments.end])).all(axis=0)
-    good = finite & np.isfinite(segments.energy) & (segments.energy >= 0)
+    # beyond any place, so that lengths can be taken; the track has the limit of places
+    finite = (np.abs(np.concatenate([segments.start, segments.end])) <= _BEYOND).all(axis=0)
+    good = finite & (segments.energy >= 0) & (segments.energy <= HIGHEST_ENERGY)
     if good.all():
         return
     first = int(np.flatnonzero(~good)[0])
     what = (
-        f"segment {first} ends at {segments.end[:, first].tolist()} m"
+        f"segment {first} goes from {segments.start[:, first].tolist()} to {segments.end[:, first].tolist()} m"
         if not finite[first]
         else f"segment {first} has an energy of {segments.energy[first]} keV"
     )
@@ -151,7 +153,7 @@ class EventFile(ABC):
     ----------
     path : Path
         The file.
-    model : str, ChargeModel or Recombination
+    model : str, ChargeModel or Survival
         How energies become electrons.
     spacing : float
         Largest distance of points along a segment [m].
@@ -164,7 +166,7 @@ class EventFile(ABC):
         self,
         path: str | Path,
         *,
-        model: str | ChargeModel | Recombination = "constant",
+        model: str | ChargeModel | Survival = "constant",
         spacing: float = SPACING,
     ) -> None:
         self.path = Path(path)
@@ -241,7 +243,7 @@ class EventFile(ABC):
 
 
 def open_events(
-    path: str | Path, *, model: str | ChargeModel | Recombination = "constant", spacing: float = SPACING
+    path: str | Path, *, model: str | ChargeModel | Survival = "constant", spacing: float = SPACING
 ) -> EventFile:
     """Return the events of an HDF5 file of edep-sim (as larnd-sim and GAMPixPy read it) or of GAMPixPy.
 
@@ -249,7 +251,7 @@ def open_events(
     ----------
     path : str or Path
         The file.
-    model : str, ChargeModel or Recombination
+    model : str, ChargeModel or Survival
         How energies become electrons: a name, a model, or a function of dE/dx [MeV/cm] with W = 23.6 eV. Outputs of GAMPixPy
         have charges, which are taken as they are.
     spacing : float

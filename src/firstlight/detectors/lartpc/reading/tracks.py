@@ -1,35 +1,40 @@
-"""One track, read from any form in which it stands on the disk, and written in two."""
+"""One track, read from any form in which it stands on the disk; and what writes it."""
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from firstlight.detectors.lartpc.reading.arrays import Points, arrays_of, points_of, read_npz
+from firstlight.detectors.lartpc.reading.arrays import Points, points_of, read_npz
 from firstlight.detectors.lartpc.reading.charges import ChargeModel, charge_model
-from firstlight.detectors.lartpc.reading.names import ENDINGS, Existing, TrackName, find, stem_of
+from firstlight.detectors.lartpc.reading.names import Existing, TrackName, find
 from firstlight.detectors.lartpc.reading.original import (
     both_energies,
+    count_of,
     original_meta,
     original_record,
     plain,
     truth_of_original,
 )
-from firstlight.detectors.lartpc.reading.pickles import read_truth_pickle, truth_pickle
-from firstlight.detectors.lartpc.reading.records import is_record, read_record, record_of, truth_of_record
-from firstlight.detectors.lartpc.track import Track
-from firstlight.errors import InputError, UsageError
-from firstlight.files import atomic, write_text
+from firstlight.detectors.lartpc.reading.pickles import read_truth_pickle
+from firstlight.detectors.lartpc.reading.records import (
+    checked_version,
+    is_record,
+    read_record,
+    truth_of_record,
+)
+from firstlight.detectors.lartpc.reading.writing import save, save_original
+from firstlight.detectors.lartpc.track import MOST_ELECTRONS, Track
+from firstlight.errors import InputError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from firstlight.detectors.lartpc.track import Truth
 
-__all__ = ["load", "load_raw_truth", "save", "save_original"]
+__all__ = ["has_truth", "load", "load_raw_truth", "save", "save_original"]
 
 _ORIGIN = {
     "source": "PENELOPE",
@@ -76,7 +81,7 @@ def load(
         Of a file of many events: which one. Needed if there is more than one.
     model : str or ChargeModel, optional
         How energies become electrons in files that have no charges: of
-        `firstlight.detectors.lartpc.reading.charges.CHARGE_MODELS`. ``"gampy"`` for those of PENELOPE if not given, as the
+        `firstlight.detectors.lartpc.reading.charges.DEPOSIT_MODELS`. ``"gampy"`` for those of PENELOPE if not given, as the
         original does; ``"constant"`` for those of edep-sim.
 
     Returns
@@ -177,6 +182,12 @@ def _own_record(content: dict[str, Any], file: Path) -> _Record:
         what = "has no 'meta': the record is damaged"
         raise InputError(what, where=file)
     notes = meta.pop("notes", [])
+    if "recorded_electrons" in meta:
+        _count(meta, "recorded_electrons", file)
+    scale = meta.get("charge_scale")
+    if scale is not None and not (type(scale) in (int, float) and 0 <= scale < np.inf):
+        what = f"'charge_scale' is {str(scale)[:60]!r}, not a number: the record is damaged"
+        raise InputError(what, where=file)
     return _Record(
         truth_of_record(content, file),
         meta,
@@ -189,8 +200,13 @@ def _own_record(content: dict[str, Any], file: Path) -> _Record:
 
 def _count(content: dict[str, Any], key: str, file: Path) -> int:
     value = content.get(key)
-    if not isinstance(value, int):
+    if type(value) is not int:
         what = f"has no number {key!r}: the record is damaged"
+        raise InputError(what, where=file)
+    if not 0 <= value <= MOST_ELECTRONS:
+        what = (
+            f"{key!r} is {str(value)[:60]}, a count is from 0 to {MOST_ELECTRONS:.0e}: the record is damaged"
+        )
         raise InputError(what, where=file)
     return value
 
@@ -200,14 +216,15 @@ def _original_record(file: Path) -> _Record:
     own = meta.get("firstlight")
     if is_record(own):
         # written by save_original: nothing was lost on the way
-        record = _own_record(plain(own), file)
+        record = _own_record(checked_version(plain(own), file), file)
         record.n_points = None
         return record
     found, notes = truth_of_original(truth, meta, file)
     count = truth.get("num_electrons")
+    material = meta.get("material")
     kept = {
         **_ORIGIN,
-        "material": str(meta.get("material") or "") or None,
+        "material": material if isinstance(material, str) and material else None,
         "charge_model": None,
         "software": "Gampy",
         "original": plain(meta),
@@ -215,7 +232,7 @@ def _original_record(file: Path) -> _Record:
     if isinstance(meta.get("penelope_input"), dict):
         # W and recombination are not in the file; these are the tools' of that time
         kept["charge_model"] = charge_model("gampy").to_meta()
-    return _Record(found, kept, notes, None if count is None else int(count))
+    return _Record(found, kept, notes, None if count is None else count_of(count, "num_electrons", file))
 
 
 def _processed_record(found: Existing) -> _Record:
@@ -230,6 +247,30 @@ def _processed_record(found: Existing) -> _Record:
         values["track_energy"] = name.energy
     truth, more = truth_of_original(values, values, file)
     return _Record(truth, {**_ORIGIN, "charge_model": None, "source": None}, notes + more)
+
+
+def has_truth(path: str | Path) -> bool:
+    """Return whether a truth record stands beside the points of a track, so that `load_raw_truth` returns one.
+
+    A ``.json`` that is no record of a track is none, as for `load`. No points are read.
+
+    Parameters
+    ----------
+    path : str or Path
+        As for `load`. Files of many events, and text dumps, have nothing beside them.
+
+    Raises
+    ------
+    InputError
+        If there is no such track, or a record is damaged or refused.
+    """
+    found = find(path)
+    content = read_record(found.files["json"]) if "json" in found.files else None
+    if content is not None:
+        return truth_of_record(content, found.files["json"]) is not None
+    if "pickle" in found.files:
+        return True
+    return "truth_arrays" in found.files and _processed_record(found).truth is not None
 
 
 def load_raw_truth(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -251,7 +292,7 @@ def load_raw_truth(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
     Raises
     ------
     InputError
-        If there is no truth record, or it is damaged or refused.
+        If there is no truth record (`has_truth` tells), or it is damaged or refused.
     """
     found = find(path)
     content = read_record(found.files["json"]) if "json" in found.files else None
@@ -267,111 +308,3 @@ def load_raw_truth(path: str | Path) -> tuple[dict[str, Any], dict[str, Any]]:
             what, where=found.stem, known=names, hint=f"a {found.stem.name}.json or .pickle beside it"
         )
     return both_energies(original_record(track)), original_meta(track)
-
-
-def save(track: Track, path: str | Path, *, compress: bool = False, flush: bool = True) -> tuple[Path, Path]:
-    """Write a track in the own form: arrays as npz, truth and origin as JSON; no pickle.
-
-    The archive has ``r`` (3, n_points) in m and ``num_e``, as the original, so that code written for that reads it; and
-    ``energy`` [keV], ``particle_id``, ``parent_id``, ``pdg``, ``creator`` with ``creator_names``, ``bin_size`` where the track
-    has them. Reading gives the same track back, bit for bit.
-
-    Parameters
-    ----------
-    track : Track
-        The track.
-    path : str or Path
-        With or without ending.
-    compress : bool
-        Pack the arrays: a tenth smaller, many times slower.
-    flush : bool
-        Wait until the files are on the disk.
-
-    Returns
-    -------
-    tuple of Path
-        The npz and the JSON file.
-
-    Raises
-    ------
-    StoreError
-        If they cannot be written.
-    UsageError
-        If the origin holds values that JSON does not know.
-    """
-    stem = stem_of(path)
-    points = _with_ending(stem, "raw")
-    record = _with_ending(stem, "json")
-    try:
-        text = json.dumps(record_of(track), allow_nan=False)
-    except (TypeError, ValueError) as error:
-        what = f"the truth or origin of the track cannot be written: {error}"
-        raise UsageError(what, where=record, hint="plain, finite values in track.meta") from error
-    _write_arrays(points, dict(arrays_of(track)), compress=compress, flush=flush)
-    write_text(record, text + "\n", flush=flush)
-    return points, record
-
-
-def save_original(
-    track: Track, path: str | Path, *, compressed: bool = False, flush: bool = True
-) -> tuple[Path, Path]:
-    """Write a track as the original tools do: npz and a truth pickle (protocol 4), which Gampy reads.
-
-    Points without electrons are left out, as there. What the original has no place for stands in the pickle as plain values
-    under ``meta["firstlight"]``, so that this package reads the same track back.
-
-    Parameters
-    ----------
-    track : Track
-        The track; it must have a truth.
-    path : str or Path
-        With or without ending.
-    compressed : bool
-        Write ``.c.npz``, for a track whose points were put together (`Track.bin_size`).
-    flush : bool
-        Wait until the files are on the disk.
-
-    Returns
-    -------
-    tuple of Path
-        The npz and the pickle.
-
-    Raises
-    ------
-    InputError
-        If the track has no truth.
-    UsageError
-        If `compressed` is asked for a track that is not.
-    StoreError
-        If the files cannot be written.
-    """
-    if compressed and not track.bin_size:
-        what = (
-            "the compressed form is for tracks whose points were put together; this one has a bin size of 0"
-        )
-        raise UsageError(what, where=track.name or None)
-    stem = stem_of(path)
-    truth = original_record(track)
-    meta = {**original_meta(track), "firstlight": record_of(track)}
-    points = _with_ending(stem, "compressed" if compressed else "raw")
-    record = _with_ending(stem, "pickle")
-    charged = track.num_e > 0
-    arrays = {
-        key: values[..., charged] if values.shape[-1:] == charged.shape and key != "creator_names" else values
-        for key, values in arrays_of(track)
-    }
-    _write_arrays(points, arrays, compress=True, flush=flush)
-    with atomic(record, flush=flush) as temporary:
-        temporary.write_bytes(truth_pickle(truth, meta))
-    return points, record
-
-
-def _with_ending(stem: Path, form: str) -> Path:
-    # not with_suffix: names may have dots
-    return stem.with_name(stem.name + ENDINGS[form])
-
-
-def _write_arrays(path: Path, arrays: dict[str, Any], *, compress: bool, flush: bool) -> None:
-    write = np.savez_compressed if compress else np.savez
-    with atomic(path, flush=flush) as temporary, temporary.open("wb") as stream:
-        write(stream, **arrays)

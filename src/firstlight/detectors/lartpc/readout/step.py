@@ -40,6 +40,7 @@ __all__ = [
     "readout",
 ]
 
+_MOST_BUNCHES = 10_000_000
 _LARGEST_CUBE = 2.0e-3  # m: that of the tree through the hits
 _FILE = Column("file", pl.String, "input in which the track stands")
 READOUT = TableSchema(
@@ -147,6 +148,7 @@ def drift_and_read(
         Drift length added [m].
     bunch : float
         Most electrons moved together: 1 is every one by itself; 0 takes half of the noise of the design, as the original.
+        Of more than ten million electrons (a third of a GeV) more are moved together, so that they fit into memory.
     seed : int
         Of all tracks; this one has its own numbers, by its points.
     coarse_trigger : bool
@@ -168,7 +170,7 @@ def drift_and_read(
         rng,
         anode=cell.z_anode,
         depth=depth,
-        bunch=bunch or design.gampy_bunch,
+        bunch=max(bunch or design.gampy_bunch, np.ceil(track.charge / _MOST_BUNCHES)),
         naive=naive,
     )
     return drifted, read_out(drifted, design, rng, coarse_trigger=coarse_trigger)
