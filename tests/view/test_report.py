@@ -19,6 +19,7 @@ from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.run.store import Run
 from firstlight.view.markup import as_duration, as_number, as_size, as_text, numeric, toml
 from firstlight.view.report import write_index, write_report
+from firstlight.view.report_results import _kind
 
 HOSTILE = "../raw/<script>alert(1)</script>\"'&\x1b[31m\u202e\udc80.root"
 
@@ -206,6 +207,62 @@ def test_hostile_text_is_shown_not_obeyed(run):
     assert "\\udc80" in page.text
     assert [tag for tag, _ in page.tags].count("b") == 0
     assert "Mean &quot;gain&quot; &lt;of&gt; it." in page.text
+
+
+def test_long_headline_values_can_break_and_remarks_stand_below(run):
+    run.record["summary"] = [
+        {"label": "gain", "value": 5.6, "unit": "ADC/p.e."},
+        {"label": "winner", "value": "TrackE0010000_D20250527/T1333526475", "unit": "score 0.9"},
+        {"label": "area", "value": 0.98, "unit": "area under the curve, 16 + 16 <tracks>"},
+    ]
+    page = Page(write_report(run)).text
+    gain, winner, area = page[page.index('<dl class="tiles"') :].split('<div class="card">')[1:4]
+    assert gain == '<dt>gain</dt><dd class="n">5.6 <small>ADC/p.e.</small></dd></div>'
+    name = "TrackE0010000_<wbr>D20250527/<wbr>T1333526475"
+    assert winner == f'<dt>winner</dt><dd class="name">{name}</dd><dd class="remark">score 0.9</dd></div>'
+    remark = "area under the curve, 16 + 16 &lt;tracks&gt;"
+    assert area.startswith(f'<dt>area</dt><dd class="n">0.98</dd><dd class="remark">{remark}</dd></div>')
+
+
+SPILLS = """<script>window.addEventListener("load", () => {
+  const root = document.documentElement, found = [...document.querySelectorAll(".tiles > div, .tiles dd, header *")].filter(
+    (e) => e.scrollWidth > e.clientWidth + 1 && e.clientWidth > 0 && getComputedStyle(e).display !== "inline");
+  document.title = `spills ${found.map((e) => e.textContent)} page ${root.scrollWidth - root.clientWidth}`;
+})</script>"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("width", [1300, 1000, 700])
+def test_nothing_reaches_out_of_its_card(run, tmp_path, width):
+    browser = shutil.which("chromium") or shutil.which("google-chrome")
+    if browser is None:
+        pytest.skip("there is no browser")
+    remarks = [
+        "area under the curve, 16 + 16 tracks",
+        "± 0.001 (statistical) ± 0.000 (baseline) ± 0.39 (common) e-/DAC",
+    ]
+    run.record["summary"] = [
+        {"label": "x" * 40, "value": "TrackE0010000_D20250527_T1333526475", "unit": "score"}
+    ] * 5
+    run.record["summary"] += [{"label": "area", "value": 0.98, "unit": remark} for remark in remarks] * 3
+    text = re.sub(r"<meta http-equiv[^>]*>", "", write_report(run).read_text(encoding="utf-8"))
+    (tmp_path / "page.html").write_text(text + SPILLS, encoding="utf-8")
+    command = [
+        browser,
+        "--headless",
+        "--no-sandbox",
+        f"--window-size={width},900",
+        "--dump-dom",
+        f"file://{tmp_path}/page.html",
+    ]
+    page = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120).stdout
+    assert "<title>spills  page 0</title>" in page
+
+
+def test_sentences_in_tables_have_room():
+    assert _kind(pl.Series(["short", None, "a sentence that is longer than most names are"])) == "text"
+    assert _kind(pl.Series(["a_name_without_blanks_that_is_longer_than_most_names_are"])) == ""
+    assert _kind(pl.Series([1.0])) == "n"
 
 
 def test_table_says_rows_units_and_meaning(run):

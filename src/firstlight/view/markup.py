@@ -27,6 +27,7 @@ __all__ = [
     "as_text",
     "as_value",
     "badge",
+    "breakable",
     "counted",
     "fact_list",
     "html_table",
@@ -49,6 +50,11 @@ def as_text(value: object) -> str:
     """Return any value as HTML text that shows what it is and does nothing."""
     visible = str(value).encode("utf-8", "backslashreplace").decode().translate(_UNSEEN)
     return escape(visible)
+
+
+def breakable(value: object) -> str:
+    """Return `as_text` of a name with the places where a line may end: after an underscore or a slash."""
+    return re.sub(r"(?<=\w)([_/])(?=\w)", r"\1<wbr>", as_text(value))
 
 
 def as_number(value: object, decimals: int | None = None) -> str:

@@ -29,6 +29,7 @@ from firstlight.view.markup import (
     as_size,
     as_text,
     badge,
+    breakable,
     counted,
     fact_list,
     html_table,
@@ -67,6 +68,7 @@ _VERDICTS = {
 }
 _NO_CHECKS = ("not checked", "–", "")
 _ISSUES, _DETAILS = 6, 12
+_LONG_VALUE, _LONG_UNIT = 11, 14  # letters
 
 
 def _verdict(check: Plain) -> Any:
@@ -89,9 +91,14 @@ def _tally(checks: Sequence[Plain]) -> str:
 def _tiles(record: Plain) -> str:
     tiles = []
     for row in rows_of(record, "summary"):
-        unit = f" <small>{as_text(row['unit'])}</small>" if row.get("unit") else ""
-        kind = "" if isinstance(row.get("value"), str) else ' class="n"'
-        value = f"<dd{kind}>{as_number(row.get('value'))}{unit}</dd>"
+        value, unit = row.get("value"), str(row.get("unit") or "")
+        shown = breakable(value) if isinstance(value, str) else as_number(value)
+        long = isinstance(value, str) and len(value) > _LONG_VALUE
+        kind = "name" if long else "" if isinstance(value, str) else "n"
+        # a unit stands beside its number, a remark below all
+        beside = f" <small>{as_text(unit)}</small>" if unit and len(unit) <= _LONG_UNIT and not long else ""
+        below = f'<dd class="remark">{as_text(unit)}</dd>' if unit and not beside else ""
+        value = f'<dd class="{kind}">{shown}{beside}</dd>{below}'
         tiles.append(f'<div class="card"><dt>{as_text(row.get("label", ""))}</dt>{value}</div>')
     n_rows = -(-len(tiles) // 5)
     columns = max(-(-len(tiles) // n_rows), 3) if tiles else 0

@@ -52,6 +52,7 @@ __all__ = [
 
 _WIDE = 1.85
 _LARGE, _UPRIGHT = 900, 1.1  # pixels; width / height
+_SENTENCE = 40  # letters
 _PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -214,10 +215,7 @@ def _table_content(run: Run, row: Plain, product: str, title: str) -> str:
         return warning + count
     described = [table.schema.column(name) for name in seen.columns]
     heads = [
-        Head(
-            column.name, "n" if seen[column.name].dtype.is_numeric() else "", column.unit, column.description
-        )
-        for column in described
+        Head(column.name, _kind(seen[column.name]), column.unit, column.description) for column in described
     ]
     rows = zip(*(_cells(series) for series in seen.get_columns()), strict=True)
     terms = "".join(
@@ -226,6 +224,14 @@ def _table_content(run: Run, row: Plain, product: str, title: str) -> str:
     )  # fmt: skip
     legend = f'<details><summary>What the columns mean</summary><dl class="terms">{terms}</dl></details>'
     return warning + count + html_table(title, heads, rows) + (legend if terms else "")
+
+
+def _kind(series: pl.Series) -> str:
+    """Return the kind of a column for `Head`: numbers, sentences, or anything else."""
+    if series.dtype.is_numeric():
+        return "n"
+    texts = [value for value in series.to_list() if isinstance(value, str)]
+    return "text" if any(len(text) > _SENTENCE and " " in text for text in texts) else ""
 
 
 def _cells(series: pl.Series) -> list[Cell]:

@@ -400,6 +400,27 @@ def test_tiles_wake_their_pixels():
     assert read.tiles.pitch == pytest.approx((0.1, 0.1, 0.01))
 
 
+@pytest.mark.parametrize(("num_e", "woken"), [(240, False), (260, False), (275, True), (320, True)])
+def test_two_wires_together_wake_a_cube_at_their_threshold(num_e, woken):
+    # without noise, the two wires about a charge see 0.3 of it together; 80 electrons wake
+    quiet = design("GAMPixG", {"coarse_grids.noise": 1e-3, "coarse_grids.threshold_sigma": 8e4})
+    read = read_out(placed(np.zeros((3, 1)), [num_e]), quiet, 15, coarse_trigger=True)
+    assert read.wires.x.threshold == pytest.approx(80)
+    assert ((0, 0, 0) in set(map(tuple, read.wires.cubes.T.tolist()))) == woken
+    assert bool((read.hits.cell >= 0).any()) == woken
+
+
+@pytest.mark.parametrize(("num_e", "woken"), [(240, False), (480, False), (520, True)])
+def test_tiles_that_see_half_of_the_charge_need_twice_as_much(num_e, woken):
+    half = {"signal_fraction": 0.5, "noise": 1e-3, "threshold_sigma": 2.5e5}
+    quiet = design("GAMPixD", {f"coarse_tiles.{name}": value for name, value in half.items()})
+    read = read_out(placed(np.zeros((3, 1)), [num_e]), quiet, 16, coarse_trigger=True)
+    assert (read.tiles.threshold, read.tiles.noise) == pytest.approx((500, 2e-3))
+    assert read.tiles.charge[0] == pytest.approx(num_e, abs=0.02)
+    assert read.tiles.triggered[0] == woken
+    assert read.cells.shape[1] == woken
+
+
 def test_wires_of_the_anode_collect_whole_slices():
     positions = np.array([[0.0, 0.0, 4e-3], [0.0, 0.5, -0.5], [0.0, 0.0, 8e-3]])
     read = read_out(placed(positions, [1000, 2000, 4000]), "AnodeGridD", 14, empty=False)

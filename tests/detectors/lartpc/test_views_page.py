@@ -176,7 +176,7 @@ def test_events_that_do_not_fit_are_named(tmp_path, monkeypatch):
 def test_truth_that_is_not_finite_is_left_out(tmp_path):
     track = a_track()
     lost = replace(track.truth, origin=np.full(3, np.nan), direction=np.zeros(3))
-    (event,) = read_page(event_page(scene_of(replace(track, truth=lost)), tmp_path / "page.html"))["events"]
+    (event,) = read_page(event_page(scene_of(track, truth=lost), tmp_path / "page.html"))["events"]
     assert event["truth"]["origin"] is None
     assert event["truth"]["along"] is None
 
@@ -206,4 +206,5 @@ def test_a_browser_draws_the_page_from_a_file(tmp_path):
     assert "drag: turn" in page
     assert "<canvas" in page
     assert "bremsstrahlung &gt; 20 keV: 1" in page
+    assert "★" in page
     assert "<title>taken" not in page

@@ -22,14 +22,16 @@ from firstlight.detectors.lartpc.views.gallery import Entry, draw_gallery, entri
 from firstlight.detectors.lartpc.views.marks import label_colours
 from firstlight.detectors.lartpc.views.projections import PLANES, charge_image, draw_projections, pixel_of
 from firstlight.detectors.lartpc.views.quest import QuestEntry, draw_quest
-from firstlight.detectors.lartpc.views.scene import scene_of
+from firstlight.detectors.lartpc.views.scene import particle_labels, scene_of
 from firstlight.detectors.lartpc.views.summaries import (
     draw_charge_scale,
     draw_densities,
     draw_diffusion,
     draw_energies,
     draw_extents,
+    draw_profiles,
     draw_roc,
+    minimum_ionising,
     spread,
 )
 from firstlight.detectors.lartpc.views.three import (
@@ -140,7 +142,7 @@ def test_panels_have_common_limits_equal_scales_and_units(scene):
     for ax, own in zip(axes, limits, strict=True):
         np.testing.assert_allclose(np.ptp(own, axis=1), np.ptp(own[0]))
         assert len(set(np.round(ax._box_aspect, 12))) == 1
-        assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_zlabel()) == ("x (mm)", "y (mm)", "z (mm)")
+        assert (ax.get_xlabel(), ax.get_ylabel(), ax.get_zlabel()) == ("x [mm]", "y [mm]", "z [mm]")
     words = words_of(figure)
     assert "5 MeV photon · pair · walk" in words
     assert "electrons per voxel or sample" in words
@@ -207,7 +209,7 @@ def test_labels_and_time_colour_the_panels(scene):
     labels = {to_hex(colour) for colour in in_space(figure)[0].collections[0].get_facecolors()}
     assert labels == set(label_colours(np.array([0, 1])))
     figure = draw_panels(scene, colour_by="time", truth=False)
-    assert "drift time (µs)" in words_of(figure)
+    assert "drift time [µs]" in words_of(figure)
     with pytest.raises(UsageError, match="unknown unit"):
         draw_panels(scene, units="inch")
 
@@ -247,13 +249,13 @@ def test_display_has_the_options_of_the_original():
     assert (ax.get_xlim(), ax.get_ylim(), ax.get_zlim()) == ((0, 30), (-15, 15), (-9, 9))
     np.testing.assert_allclose(ax._box_aspect / ax._box_aspect[0], [1, 1, 0.6])
     assert (ax.elev, ax.azim) == (30, -60)
-    assert ax.get_xlabel() == "x (mm)"
+    assert ax.get_xlabel() == "x [mm]"
     assert any("5 MeV photon" in words for words in words_of(figure))
 
 
 def test_display_takes_centimetres_and_a_cube_by_default():
     _, ax, limits = display_track(a_track())
-    assert ax.get_zlabel() == "z (cm)"
+    assert ax.get_zlabel() == "z [cm]"
     assert limits.shape == (3, 2)
     np.testing.assert_allclose(np.ptp(limits, axis=1), np.ptp(limits[0]))
     assert 40 < np.ptp(limits[0]) < 50
@@ -350,9 +352,9 @@ def test_projections_have_one_scale_and_units(scene):
     figure = draw_projections(scene, units="cm")
     axes = figure.axes[:3]
     assert [(ax.get_xlabel(), ax.get_ylabel()) for ax in axes] == [
-        ("x (cm)", "y (cm)"),
-        ("x (cm)", "z (cm)"),
-        ("y (cm)", "z (cm)"),
+        ("x [cm]", "y [cm]"),
+        ("x [cm]", "z [cm]"),
+        ("y [cm]", "z [cm]"),
     ]
     for ax in axes:
         assert np.ptp(ax.get_xlim()) == pytest.approx(scene.core.edge * 100)
@@ -368,7 +370,7 @@ def test_projections_by_cluster_and_by_time(scene):
     share = charge[scene.layers[0].label == 1].sum() / charge.sum()
     assert f"cluster 1: {share:.1%}" in words_of(figure)
     assert inside_of(figure) == []
-    assert "drift time (µs)" in words_of(draw_projections(scene, layer="drifted", colour_by="time"))
+    assert "drift time [µs]" in words_of(draw_projections(scene, layer="drifted", colour_by="time"))
     with pytest.raises(UsageError, match="to colour by 'time'"):
         draw_projections(scene, layer="raw", colour_by="time")
     with pytest.raises(UsageError, match="unknown plane"):
@@ -540,7 +542,7 @@ def test_diffusion_against_length_has_theory_and_ratio():
     np.testing.assert_allclose(theory.get_ydata(), spread(theory.get_xdata(), 13.24, 1.6))
     points = ratio.containers[0].lines[0]
     np.testing.assert_allclose(points.get_ydata(), 1.02)
-    assert ratio.get_xlabel() == "drift length (mm)"
+    assert ratio.get_xlabel() == "drift length [mm]"
     assert "transverse: √(2Dt), D = 13.2 cm²/s" in words_of(figure)
     assert inside_of(figure) == []
     with pytest.raises(UsageError, match="lengths differ"):
@@ -560,7 +562,7 @@ def test_charge_scale_shows_means_and_their_errors():
         "electron, 4 tracks",
         "photon, 1 track",
     ]
-    assert ax.get_ylabel() == "charge per energy (e⁻/keV)"
+    assert ax.get_ylabel() == "charge per energy [e⁻/keV]"
 
 
 def test_extents_are_medians_on_a_logarithmic_scale():
@@ -590,8 +592,11 @@ def test_charge_along_the_path_stands_in_its_bins():
     values, edges, _ = ax.patches[0].get_data()
     np.testing.assert_allclose(edges, [0, 1, 2, 3])
     assert values.tolist() == [5000, 6000, 15000]
-    assert ax.get_xlabel() == "distance along the path (mm)"
-    assert ax.get_ylabel() == "dQ/dx (e⁻/mm)"
+    assert ax.get_xlabel() == "distance along the path [mm]"
+    assert ax.get_ylabel() == "dQ/dx [e⁻/mm]"
+    key = [text.get_text() for text in ax.get_legend().get_texts()]
+    assert key == ["a", "minimum ionising: 6,000 e⁻/mm"]
+    assert not ax.texts
 
 
 def test_separation_names_areas_with_errors():
@@ -624,6 +629,126 @@ def test_quest_shows_winners_numbers_and_runners_up(scene):
     assert inside_of(figure) == []
     with pytest.raises(UsageError, match="no category"):
         draw_quest([])
+
+
+def boxes_of(figure):
+    """Return words of a figure, with the places that they cover [pixels], without those of axes in space."""
+    renderer = FigureCanvasAgg(figure).get_renderer()
+    figure.draw(renderer)
+    texts = [*figure.texts, *(ax.title for ax in figure.axes)]
+    texts += [text for legend in figure.legends for text in legend.get_texts()]
+    return [(text.get_text(), text.get_window_extent(renderer)) for text in texts if text.get_text()]
+
+
+@pytest.mark.parametrize("many", [1, 12])
+def test_no_words_of_the_quest_stand_on_others_however_many_there_are(scene, many):
+    numbers = [
+        (f"a number with a very long name, of which there are {index}", "0.123") for index in range(many)
+    ]
+    entry = QuestEntry("Weird pair", scene, 0.7, numbers, [("T" * 60, 0.5)] * 4, "more to be said of it " * 8)
+    figure = draw_quest([entry, QuestEntry("Neat electron", scene, 0.9)])
+    found = boxes_of(figure)
+    assert len(found) > 2 * many
+    width, height = figure.canvas.get_width_height()
+    for index, (words, box) in enumerate(found):
+        assert min(box.x0, box.y0, width - box.x1, height - box.y1) >= 0, words
+        # places of letters have a pixel of air around them
+        others = [
+            other
+            for other, place in found[index + 1 :]
+            if min(box.x1, place.x1) - max(box.x0, place.x0) > 2
+            and min(box.y1, place.y1) - max(box.y0, place.y0) > 2
+        ]
+        assert others == [], words
+
+
+def test_a_category_without_a_good_track_says_so(scene):
+    entries = [QuestEntry("Weird pair", scene, 0.004), QuestEntry("Neat electron", scene, 0.0101)]
+    words = words_of(draw_quest(entries))
+    assert "no good one: best score 0.00" in words
+    assert "score 0.01" in words
+    assert "score 0.00" not in words
+
+
+def test_curves_are_named_in_words_that_every_feature_has():
+    from firstlight.detectors.lartpc.separation import OBSERVABLES
+    from firstlight.detectors.lartpc.views.report import FEATURE_WORDS
+
+    assert set(FEATURE_WORDS) == {"all", *OBSERVABLES}
+    assert len(set(FEATURE_WORDS.values())) == len(FEATURE_WORDS)
+    assert not any("_" in words or len(words) > 32 for words in FEATURE_WORDS.values())
+
+
+def test_sheets_say_what_lines_and_stars_are():
+    def key_of(figure):
+        return [text.get_text() for legend in figure.legends for text in legend.get_texts()]
+
+    electron, photon = a_track("electron", 1000.0, 0.004), a_track("photon", 1000.0, 0.004)
+    both = ["initial direction", "photon comes in", "origin, of a photon its first deposit"]
+    assert key_of(draw_comparison({1000.0: {"electron": electron, "photon": photon}})) == both
+    assert key_of(draw_comparison({1000.0: {"electron": electron}}, truth=False)) == []
+    assert key_of(draw_gallery(some_entries())) == both
+    assert key_of(draw_gallery([Entry("electron", 1000.0, electron)])) == ["initial direction", "origin"]
+    assert key_of(draw_gallery(some_entries(), truth=False)) == []
+
+
+def test_letters_of_a_sheet_can_be_read_on_a_page():
+    """The sheet of a run, 1100 pixels wide as on its page, has no letters below 8 pixels."""
+    from firstlight.detectors.lartpc.views.report import _draw_sheet
+
+    rows = [
+        {"file": "a", "track": f"{particle}{energy:.0f}_{index}", "particle": particle, "energy": energy}
+        for particle in ("electron", "photon")
+        for energy in (1000.0, 10_000.0)
+        for index in range(16)
+    ]
+    rng = np.random.default_rng(8)
+    voxels = pl.DataFrame(
+        [
+            {"file": "a", "track": row["track"], "charge": 100.0, **dict(zip("xyz", place, strict=True))}
+            for row in rows
+            for place in rng.normal(0, row["energy"] / 1000, (20, 3))
+        ]
+    )
+    figure = _draw_sheet(pl.DataFrame(rows), voxels, 1e-3)
+    words = [text for ax in figure.axes for text in ax.texts]
+    assert sum(text.get_text().startswith("x  ") for text in words) == 2 * 2 * 5
+    pixels_of_a_point = 1100 / figure.get_figwidth() / 72
+    smallest = min(text.get_fontsize() for text in [*figure.texts, *words])
+    assert smallest * pixels_of_a_point > 8
+
+
+def test_profiles_of_many_tracks_have_a_title_and_say_what_is_expected():
+    curves = [(f"track {index % 5}", ([0.5, 1.5], [5000, 6000])) for index in range(6)]
+    figure = draw_profiles(curves, expected=minimum_ionising(30.0), title="dQ/dx of six tracks")
+    assert len(figure.axes) == 2
+    words = words_of(figure)
+    assert "dQ/dx of six tracks" in words
+    assert words.count("minimum ionising: 6,316 e⁻/mm") == 2
+    assert words.count("track 0") == 2
+    twins = draw_profiles([("twin", ([0.5], [5000])), ("twin", ([0.5], [6000]))])
+    assert {"twin", "twin (2)"} <= set(words_of(twins))
+    assert not any("minimum" in word for word in words_of(twins))
+    # 1.508 MeV cm2/g in 1.396 g/cm3 are 210.5 keV/mm
+    assert minimum_ionising(1.0) == pytest.approx(210.5, abs=0.05)
+    assert minimum_ionising(1.0, 1.0) == pytest.approx(150.8)
+
+
+def test_marks_are_the_same_in_pictures_and_on_the_page():
+    from firstlight.detectors.lartpc.views.marks import KINDS
+
+    of_plotly = {"o": "circle", "s": "square", "D": "diamond", "P": "cross", "X": "x"}
+    for mark in KINDS.values():
+        assert mark.page_symbol == of_plotly[mark.symbol] + ("" if mark.filled else "-open")
+    assert len({mark.page_symbol for mark in KINDS.values()}) == len(KINDS)
+
+
+def test_projections_are_coloured_by_particle():
+    track = replace(a_track(), particle_id=np.repeat([3, 1], [2000, 1040]).astype(np.int32))
+    particles = scene_of(track, labels={"raw": particle_labels(track)})
+    words = words_of(draw_projections(particles, colour_by="label", words="particle"))
+    shares = [track.num_e[:2000].sum() / track.charge, track.num_e[2000:].sum() / track.charge]
+    assert {f"particle {rank}: {share:.1%}" for rank, share in enumerate(shares)} <= set(words)
 
 
 # ---------------------------------------------------------------- real tracks

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -46,7 +47,7 @@ def _scene(track: Track, options: dict[str, Any], *, stages: bool) -> Scene:
     from firstlight.detectors.lartpc.features.measure import measure
     from firstlight.detectors.lartpc.readout.designs import design
     from firstlight.detectors.lartpc.readout.step import drift_and_read
-    from firstlight.detectors.lartpc.views.scene import scene_of
+    from firstlight.detectors.lartpc.views.scene import length_text, scene_of
 
     topology = measure(track.positions, track.num_e).topology
     inside = topology.voxels.label
@@ -64,33 +65,42 @@ def _scene(track: Track, options: dict[str, Any], *, stages: bool) -> Scene:
             what = f"{options['readout']} has wires and no pixels: it gives no places in three dimensions"
             raise UsageError(what, hint="--readout GAMPixG, GAMPixD or LArPix; or --raw-only")
         facts += [
-            ("arrived", f"{drifted.charge:,} electrons after {options['depth']:g} m"),
+            ("arrived", f"{drifted.charge:,} electrons after {length_text(options['depth'])}"),
             (options["readout"], f"{read.n_triggered:,} samples, {read.charge:,.0f} electrons"),
         ]
     return scene_of(track, drifted, hits, labels=labels, facts=facts)
 
 
-def _profiles(tracks: Sequence[Track]) -> Figure:
-    """Return a picture of dQ/dx along the paths of some tracks, a panel for every four."""
-    from firstlight.detectors.lartpc.features.measure import measure
-    from firstlight.detectors.lartpc.views.scene import energy_text
-    from firstlight.detectors.lartpc.views.summaries import draw_densities
-    from firstlight.view.draw import place, sheet
-    from firstlight.view.style import styled
+def _projections(track: Track, scene: Scene, colour_by: str, **options: Any) -> Figure:
+    """Return a track along x, y and z, coloured by charge, cluster, particle or drift time."""
+    from firstlight.detectors.lartpc.views.projections import draw_projections
+    from firstlight.detectors.lartpc.views.scene import particle_labels, scene_of
 
-    curves = []
+    if colour_by == "particle":
+        scene = scene_of(track, labels={"raw": particle_labels(track)})
+        return draw_projections(scene, colour_by="label", words="particle", **options)
+    layer = "drifted" if colour_by == "time" else None
+    return draw_projections(
+        scene, layer=layer, colour_by="label" if colour_by == "cluster" else colour_by, **options
+    )
+
+
+def _profiles(tracks: Sequence[Track]) -> Figure:
+    """Return a picture of dQ/dx along the paths of some tracks."""
+    from firstlight.detectors.lartpc.features.measure import measure
+    from firstlight.detectors.lartpc.inventory import available
+    from firstlight.detectors.lartpc.views.scene import energy_text
+    from firstlight.detectors.lartpc.views.summaries import draw_profiles, minimum_ionising
+
+    curves, scales = [], []
     for track in tracks:
-        shape = measure(track.positions, track.num_e).topology
-        words = f"{energy_text(track.truth.energy)} {track.truth.particle}, " if track.truth else ""
+        shape, truth = measure(track.positions, track.num_e).topology, track.truth
+        words = f"{energy_text(truth.energy)} {truth.particle}, " if truth else ""
         curves.append((words + track.name[-11:], (1e3 * shape.along, shape.density)))
-    rows = -(-len(curves) // 4)
-    with styled():
-        figure = sheet(9.0, 3.9 * rows)
-        for row in range(rows):
-            axes = place(figure, 0.9, 3.9 * (rows - 1 - row) + 0.6, 0.2, 3.9 * row + 0.3)
-            # 2.1 MeV/cm at 30 electrons per keV
-            draw_densities(axes, dict(curves[4 * row : 4 * row + 4]), expected=6300.0)
-    return figure
+        if truth is not None:
+            scales.append(track.charge / available(truth.particle, truth.energy))
+    expected = minimum_ionising(statistics.median(scales)) if scales else None
+    return draw_profiles(curves, expected=expected)
 
 
 def _zoom(text: str) -> Any:
@@ -124,7 +134,7 @@ def _detector_options(command: Any) -> Any:
     "--profile", is_flag=True, help="Draw dQ/dx along the path through the main cluster of all tracks."
 )
 @click.option(
-    "--colour-by", type=click.Choice(["charge", "cluster", "time"]), default="charge", show_default=True,
+    "--colour-by", type=click.Choice(["charge", "cluster", "particle", "time"]), default="charge", show_default=True,
     help="What colours mean in projections.",
 )  # fmt: skip
 @click.option(
@@ -160,7 +170,6 @@ def plot(
       firstlight lartpc plot Tracks/LAr/electrons/E0005000 --html --depth 1.0
     """  # noqa: D301  (\b keeps lines as they are)
     from firstlight.detectors.lartpc.views.page import event_page
-    from firstlight.detectors.lartpc.views.projections import draw_projections
     from firstlight.detectors.lartpc.views.three import draw_panels
     from firstlight.view.save import save_canvas
 
@@ -175,10 +184,9 @@ def plot(
             canvas, name = draw_panels(scene, zoom=_zoom(zoom), units=units), names.of(track.name)
             say(options, str(save_canvas(canvas, output / f"{name}.png", 130)))
             if projections:
-                by = "label" if colour_by == "cluster" else colour_by
-                layer = "drifted" if colour_by == "time" else None
-                canvas = draw_projections(scene, layer=layer, zoom=_zoom(zoom), units=units, colour_by=by)
-                say(options, str(save_canvas(canvas, output / f"{name}_projections.png", 130)))
+                path = output / f"{name}_projections.png"
+                canvas = _projections(track, scene, colour_by, zoom=_zoom(zoom), units=units)
+                say(options, str(save_canvas(canvas, path, 130)))
             advance(1, track.name)
     if profile and tracks:
         say(options, str(save_canvas(_profiles(tracks), output / "profile.png", 130)))

@@ -102,7 +102,9 @@ class Conditions:
 
         name = CHARGE_MODELS.get(self.charge_model, self.charge_model)
         if name not in RECOMBINATION:
-            raise ConfigError.unknown("charge_model", self.charge_model, list(dict.fromkeys([*CHARGE_MODELS, *RECOMBINATION])))
+            raise ConfigError.unknown(
+                "charge_model", self.charge_model, list(dict.fromkeys([*CHARGE_MODELS, *RECOMBINATION]))
+            )
         return RECOMBINATION[name]
 
     @property

@@ -112,7 +112,7 @@ def draw_box(
     if truth is not None:
         handles = draw_truth(
             ax, truth, cube, lambda some: project((some - cube.centre[:, np.newaxis]) / cube.edge, view)[:2],
-            above=above, interactions=interactions, size=1.6 * letters,
+            above=above, interactions=interactions, size=2.8 * letters,
         )  # fmt: skip
     ax.set(xlim=(-_HALF, _HALF), ylim=(-_HALF, _HALF), aspect="equal")
     ax.set_axis_off()

@@ -6,21 +6,21 @@ from typing import TYPE_CHECKING, Any
 
 from firstlight.detectors.lartpc.views.boxes import draw_box
 from firstlight.detectors.lartpc.views.cubes import round_edge
-from firstlight.detectors.lartpc.views.marks import charge_colours, charge_norm, charge_ticks
+from firstlight.detectors.lartpc.views.marks import charge_colours, charge_norm, charge_ticks, key_of_truth
 from firstlight.detectors.lartpc.views.scene import Scene, energy_text, first_words, scene_of
 from firstlight.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from matplotlib.axes import Axes
     from matplotlib.figure import Figure
 
-    from firstlight.detectors.lartpc.track import Track
+    from firstlight.detectors.lartpc.track import Track, Truth
     from firstlight.detectors.lartpc.views.cubes import Cube
     from firstlight.detectors.lartpc.views.scene import Zoom
 
-__all__ = ["draw_comparison", "note_panel", "sheet_bar"]
+__all__ = ["draw_comparison", "note_panel", "sheet_bar", "sheet_key"]
 
 _VIEW = (22.0, -58.0)
 _PANEL = 2.1  # in
@@ -72,7 +72,7 @@ def draw_comparison(
         energy: {name: _as_scene(entry) for name, entry in tracks[energy].items()} for energy in energies
     }
     zooms: tuple[Zoom, ...] = ("core", "all") if whole else ("core",)
-    left, right, top, bottom = 0.95, 0.95, 0.95, 0.15
+    left, right, top, bottom = 0.95, 0.95, 0.95, 0.4 if truth else 0.15
     gap = 0.3
     columns = len(zooms) * len(particles)
     width = left + columns * _PANEL + gap * (len(zooms) - 1) + right
@@ -111,6 +111,8 @@ def draw_comparison(
                     )  # fmt: skip
                     note_panel(ax, scene, cube)
         sheet_bar(figure, norm, width, height)
+        if truth:
+            sheet_key(figure, (scene.truth for row in scenes.values() for scene in row.values()), height)
     return figure
 
 
@@ -118,13 +120,27 @@ def _as_scene(entry: Track | Scene) -> Scene:
     return entry if isinstance(entry, Scene) else scene_of(entry)
 
 
-def note_panel(ax: Axes, scene: Scene, cube: Cube, *more: str, letters: float = 7.5) -> None:
-    """Write in a panel how a photon began and, where it is not all, how much of the charge is shown."""
+def note_panel(
+    ax: Axes, scene: Scene, cube: Cube, *more: str, letters: float = 7.5, brief: bool = False
+) -> None:
+    """Write in a panel how a photon began and, where it is not all, how much of the charge is shown (`brief`: in per cent)."""
     layer = scene.layers[0]
     share = float(layer.charge[cube.holds(layer.positions)].sum() / max(float(layer.charge.sum()), 1e-300))
-    words = [*more, first_words(scene.truth), f"{share:.0%} of the charge" if share < 0.995 else ""]
+    part = f"{share:.0%}" if brief else f"{share:.0%} of the charge"
+    words = [*more, first_words(scene.truth), part if share < 0.995 else ""]
     text = ", ".join(word for word in words if word)
     ax.text(0.02, 0.99, text, transform=ax.transAxes, fontsize=letters, va="top", color="#22303c")
+
+
+def sheet_key(
+    figure: Figure, truths: Iterable[Truth | None], height: float, letters: float = 9.0, left: float = 0.1
+) -> None:
+    """Add the key to lines and stars at the bottom left of a sheet; its height in inches."""
+    if handles := key_of_truth(truths):
+        figure.legend(
+            handles=handles, loc="lower left", ncols=len(handles), fontsize=letters, handletextpad=0.4, borderpad=0,
+            bbox_to_anchor=(left / figure.get_figwidth(), 0.1 / height), columnspacing=1.6,
+        )  # fmt: skip
 
 
 def sheet_bar(

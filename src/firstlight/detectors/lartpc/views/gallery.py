@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from firstlight.detectors.lartpc.views.boxes import draw_box
-from firstlight.detectors.lartpc.views.compare import note_panel, sheet_bar
+from firstlight.detectors.lartpc.views.compare import note_panel, sheet_bar, sheet_key
 from firstlight.detectors.lartpc.views.cubes import round_edge
 from firstlight.detectors.lartpc.views.marks import charge_norm
 from firstlight.detectors.lartpc.views.scene import energy_text, scene_of
@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Entry", "draw_gallery", "entries_of", "save_pictures"]
 
-_PANEL = 1.75  # in
+_PANEL, _LETTERS = 1.75, 8.5  # in, pt
 
 
 @dataclass(frozen=True)
@@ -107,6 +107,7 @@ def draw_gallery(
     view: tuple[float, float] = VIEW,
     truth: bool = True,
     title: str = "",
+    panel: float = _PANEL,
     progress: Progress | None = None,
     refused: list[InputError] | None = None,
 ) -> Figure:
@@ -128,6 +129,8 @@ def draw_gallery(
         Mark origin and direction.
     title : str
         Above all.
+    panel : float
+        Edge of a panel [in]. Letters keep their size, so that in smaller ones they are larger on a page of given width.
     progress : Progress, optional
         Where progress is shown.
     refused : list of InputError, optional
@@ -163,44 +166,54 @@ def draw_gallery(
     energies = sorted({energy for (_, energy), own in scenes.items() if own})
     count = sum(len(own) for own in scenes.values())
     norm = charge_norm([scene.layers[0] for own in scenes.values() for scene in own])
-    left, right, top, gap = 0.95, 0.95, 0.85, 0.3
+    left, right, top, gap = 0.85, 0.95, 0.95, 0.3
+    bottom = 0.4 if truth else 0.1
     starts, width = {}, left
     for name in particles:
         starts[name] = width
-        width += wide[name] * _PANEL + gap
-    width, height = max(width + right - gap, 7.0), top + len(energies) * _PANEL + 0.1
+        width += wide[name] * panel + gap
+    width, height = max(width + right - gap, 7.0), top + len(energies) * panel + bottom
     with styled():
         figure = sheet(width, height)
-        words = title or f"{count} tracks, {_what(zoom)}; one scale in each row"
-        figure.text(0.15 / width, 1 - 0.27 / height, words, fontsize=13, fontweight="bold", va="center")
+        words = title or f"{count} tracks, {_what(zoom)}"
+        figure.text(0.15 / width, 1 - 0.22 / height, words, fontsize=13, fontweight="bold", va="center")
+        about = "one scale in each row; per cent: charge that is shown, where that is not all"
+        figure.text(0.15 / width, 1 - 0.5 / height, about, fontsize=9.5, color="#56616c", va="center")
         for name in particles:
-            middle = starts[name] + 0.5 * wide[name] * _PANEL
+            middle = starts[name] + 0.5 * wide[name] * panel
             plural = f"{name}s" if wide[name] > 1 else name
-            figure.text(middle / width, 1 - 0.65 / height, plural, fontsize=11, ha="center", va="center")
+            figure.text(middle / width, 1 - 0.78 / height, plural, fontsize=11, ha="center", va="center")
         for row, energy in enumerate(energies):
-            y = height - top - (row + 1) * _PANEL
+            y = height - top - (row + 1) * panel
             mine = {name: scenes.get((name, energy), []) for name in particles}
             edges = sorted(scene.cube(zoom).edge for events in mine.values() for scene in events)
             edge = round_edge(edges[-(-4 * (len(edges) - 1) // 5)])
             figure.text(
-                0.15 / width, (y + 0.5 * _PANEL) / height, energy_text(energy), fontsize=10, va="center"
+                0.15 / width, (y + 0.5 * panel) / height, energy_text(energy), fontsize=10, va="center"
             )
             for name, events in mine.items():
                 left_out = len(cells.get((name, energy), [])) - len(chosen.get((name, energy), []))
                 for index, scene in enumerate(events):
-                    x = starts[name] + index * _PANEL
-                    ax = figure.add_axes((x / width, y / height, _PANEL / width, _PANEL / height))
+                    x = starts[name] + index * panel
+                    ax = figure.add_axes((x / width, y / height, panel / width, panel / height))
                     cube = scene.cube(zoom).grown(edge)
                     draw_box(
                         ax, scene.layers[0], cube, view=view, norm=norm, truth=scene.truth if truth else None,
-                        interactions=False, letters=6.5, largest=26.0,
+                        interactions=False, letters=_LETTERS, largest=26.0 * panel / _PANEL,
                     )  # fmt: skip
-                    note_panel(ax, scene, cube, letters=6.5)
+                    note_panel(ax, scene, cube, letters=_LETTERS, brief=True)
                     if left_out and index + 1 == len(events):
                         ax.text(
-                            1.0, 0.0, f"{left_out} more", transform=ax.transAxes, fontsize=6.5, ha="right"
+                            1.0,
+                            0.0,
+                            f"{left_out} more",
+                            transform=ax.transAxes,
+                            fontsize=_LETTERS,
+                            ha="right",
                         )
         sheet_bar(figure, norm, width, height)
+        if truth:
+            sheet_key(figure, (scene.truth for own in scenes.values() for scene in own), height)
     return figure
 
 

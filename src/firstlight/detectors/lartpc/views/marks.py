@@ -11,7 +11,7 @@ from firstlight.detectors.lartpc.track import INTERACTION_KINDS
 from firstlight.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Iterable, Sequence
 
     from matplotlib.axes import Axes
     from matplotlib.colors import Colormap, Normalize
@@ -29,12 +29,14 @@ __all__ = [
     "COLOUR_BY",
     "KINDS",
     "NO_LABEL",
+    "ORIGIN",
     "Mark",
     "charge_colours",
     "charge_norm",
     "charge_ticks",
     "colours_of",
     "draw_truth",
+    "key_of_truth",
     "label_colours",
     "marker_area",
     "marks_of",
@@ -42,10 +44,13 @@ __all__ = [
 ]
 
 ABOVE = 20.0  # keV
+ORIGIN = "#d0342c"
 COLOUR_BY = ("charge", "label", "time")
 NO_LABEL = "#b9c4cf"
 _ALWAYS = ("pair", "annihilation")
 _INK = "#111111"
+_COMES_IN: tuple[Any, str] = ((0, (2, 2)), "photon comes in")
+_SETS_OUT: tuple[Any, str] = ("-", "initial direction")
 _LABELS = (
     "#1f5f99", "#d1662a", "#3b8c5a", "#8e5ba6", "#a8323e", "#b59b2b", "#3fa7a7", "#d77fb0", "#5b7083", "#7a5230",
 )  # fmt: skip
@@ -53,7 +58,7 @@ _LABELS = (
 
 @dataclass(frozen=True)
 class Mark:
-    """How a kind of interaction is marked: words, symbol of matplotlib and of plotly, colour, whether it is filled."""
+    """How a kind of interaction is marked: words, symbol of matplotlib and the same one of plotly, colour, if it is filled."""
 
     words: str
     symbol: str
@@ -62,13 +67,13 @@ class Mark:
     filled: bool = False
 
 
-# Symbols differ as well as colours; open ones leave the charge below visible.
+# Symbols differ as well as colours; open ones leave the charge below visible. Axes in space of plotly have no others.
 KINDS = {
-    "brem": Mark("bremsstrahlung", "^", "diamond-open", "#d0342c"),
+    "brem": Mark("bremsstrahlung", "D", "diamond-open", "#d0342c"),
     "compton": Mark("Compton", "o", "circle-open", "#b0508e"),
     "photo": Mark("photoelectric", "s", "square-open", "#7a5230"),
     "pair": Mark("pair", "D", "diamond", _INK, filled=True),
-    "delta": Mark("delta ray", "+", "cross", "#56616c"),
+    "delta": Mark("delta ray", "P", "cross", "#56616c", filled=True),
     "annihilation": Mark("annihilation", "X", "x", "#e07b00", filled=True),
 }
 
@@ -125,42 +130,53 @@ def draw_truth(
     list of artists
         Handles for a legend.
     """
-    from matplotlib.lines import Line2D
-
     handles: list[Any] = []
     # axes in space sort by depth unless told otherwise: marks belong on top
     if direction:
         before, after = path_in(truth, cube)
-        looks: tuple[tuple[Floats | None, Any, str], ...] = (
-            (before, (0, (2, 2)), "photon comes in"),
-            (after, "-", "initial direction"),
-        )
-        for path, style, words in looks:
+        for path, (style, words) in ((before, _COMES_IN), (after, _SETS_OUT)):
             if path is None:
                 continue
             ax.plot(*transform(path), color=_INK, linewidth=1.3, linestyle=style, zorder=20)
-            handles.append(Line2D([], [], color=_INK, linewidth=1.3, linestyle=style, label=words))
+            handles.append(_line_handle(style, words))
     if interactions:
         for kind, (positions, _) in marks_of(truth, above).items():
             least = least_text(kind, above)
             handles.append(_draw_kind(ax, KINDS[kind], positions, cube, transform, size, least))
     if origin:
         inside = cube.holds(truth.origin[:, np.newaxis])[0]
-        look: dict[str, Any] = {
-            "marker": "*",
-            "edgecolors": "white",
-            "facecolors": "#d0342c",
-            "linewidths": 0.6,
-        }
-        look |= _unshaded(ax)
+        look: dict[str, Any] = {"edgecolors": "white", "linewidths": 0.6, **_unshaded(ax)}
         if inside:
-            ax.scatter(*transform(truth.origin[:, np.newaxis]), s=2.6 * size, zorder=22, **look)
+            ax.scatter(
+                *transform(truth.origin[:, np.newaxis]), s=2.6 * size, zorder=22, marker="*", facecolors=ORIGIN, **look
+            )  # fmt: skip
         words = "origin" if truth.particle != "photon" else "origin: first deposit"
-        handles.append(
-            Line2D([], [], linestyle="", marker="*", color="#d0342c", markersize=9, markeredgecolor="white",
-                   markeredgewidth=0.5, label=words if inside else f"{words} (outside)")
-        )  # fmt: skip
+        handles.append(_origin_handle(words if inside else f"{words} (outside)"))
     return handles
+
+
+def key_of_truth(truths: Iterable[Truth | None]) -> list[Any]:
+    """Return handles for the legend of a sheet on which direction and origin of many events are marked."""
+    particles = {truth.particle for truth in truths if truth is not None}
+    handles = [_line_handle(*_SETS_OUT)] if particles - {"photon"} else []
+    handles += [_line_handle(*_COMES_IN)] if "photon" in particles else []
+    words = "origin" + ("" if "photon" not in particles else ", of a photon its first deposit")
+    return [*handles, _origin_handle(words)] if particles else []
+
+
+def _line_handle(style: Any, words: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D([], [], color=_INK, linewidth=1.3, linestyle=style, label=words)
+
+
+def _origin_handle(words: str) -> Any:
+    from matplotlib.lines import Line2D
+
+    return Line2D(
+        [], [], linestyle="", marker="*", color=ORIGIN, markersize=9, markeredgecolor="white", markeredgewidth=0.5,
+        label=words,
+    )  # fmt: skip
 
 
 def _draw_kind(
@@ -170,13 +186,12 @@ def _draw_kind(
 
     inside = cube.holds(positions)
     face = mark.colour if mark.filled else "none"
-    look: dict[str, Any] = {"marker": mark.symbol, "zorder": 21, "linewidths": 1.1, **_unshaded(ax)}
-    if mark.symbol == "+":
-        look["c"] = mark.colour
-    else:
-        look |= {"facecolors": face, "edgecolors": "white" if mark.filled else mark.colour}
-    if mark.filled:
-        look["linewidths"] = 0.5
+    look: dict[str, Any] = {"marker": mark.symbol, "zorder": 21, "facecolors": face, **_unshaded(ax)}
+    look |= (
+        {"edgecolors": "white", "linewidths": 0.5}
+        if mark.filled
+        else {"edgecolors": mark.colour, "linewidths": 1.1}
+    )
     if inside.any():
         ax.scatter(*transform(positions[:, inside]), s=size, **look)
     outside = int((~inside).sum())
@@ -354,8 +369,8 @@ def finish_axes(
     ax.set(
         xlim=limits[axes[0]],
         ylim=limits[axes[1]],
-        xlabel=f"{names[0]} ({units})",
-        ylabel=f"{names[1]} ({units})",
+        xlabel=f"{names[0]} [{units}]",
+        ylabel=f"{names[1]} [{units}]",
     )
     ax.set_aspect("equal")
     ax.locator_params(nbins=5)

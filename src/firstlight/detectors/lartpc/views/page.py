@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firstlight.detectors.lartpc.track import Track
-from firstlight.detectors.lartpc.views.marks import ABOVE, KINDS, label_colours, least_text, marks_of
+from firstlight.detectors.lartpc.views.marks import ABOVE, KINDS, ORIGIN, label_colours, least_text, marks_of
 from firstlight.detectors.lartpc.views.page_script import BODY, SCRIPT, STYLE
 from firstlight.detectors.lartpc.views.scene import Scene, raw_layer
 from firstlight.errors import UsageError
@@ -125,6 +125,7 @@ def event_page(
         "title": heading,
         "note": "; ".join(notes),
         "colours": _colour_steps(),
+        "origin": ORIGIN,
         "events": [_event(scene, track, store, above) for scene, track in shown],
     }
     head = json.dumps(data, allow_nan=False, ensure_ascii=False).encode()

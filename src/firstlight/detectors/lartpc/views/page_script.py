@@ -96,7 +96,7 @@ function traces() {
     } else if (show.colour === "time" && layer.time) {
       const times = array(layer.time), [low, high] = timeRange(times, x, y, z);
       marker = {...common, color: times, colorscale: "Cividis", cmin: low, cmax: high, showscale: true,
-        colorbar: {title: {text: "drift time (µs)", side: "right"}, thickness: 14, len: 0.7, outlinewidth: 0}};
+        colorbar: {title: {text: "drift time [µs]", side: "right"}, thickness: 14, len: 0.7, outlinewidth: 0}};
       base.text = Array.from(times, (t) => `${t.toFixed(2)} µs`);
       base.hovertemplate = what + `<br>%{text}<extra></extra>`;
     } else {
@@ -146,10 +146,13 @@ function truthTraces(truth) {
     z: mark.xyz[2], customdata: mark.energy, name: `${mark.words}${mark.least}: ${mark.energy.length}`,
     hovertemplate: `${mark.words}<br>%{customdata:,.1f} keV<br>x %{x:.3f} mm<br>y %{y:.3f} mm<br>z %{z:.3f} mm<extra></extra>`,
     marker: {symbol: mark.symbol, size: 7, color: mark.colour, line: {color: mark.colour, width: 2}}});
-  if (truth.origin) found.push({type: "scatter3d", mode: "markers", x: [truth.origin[0]], y: [truth.origin[1]],
-    z: [truth.origin[2]], name: photon ? "origin: first deposit" : "origin",
-    hovertemplate: "origin<br>x %{x:.3f} mm<br>y %{y:.3f} mm<br>z %{z:.3f} mm<extra></extra>",
-    marker: {symbol: "circle", size: 6, color: "#d0342c", line: {color: "#fff", width: 1}}});
+  // axes in space have no star among their symbols: it is a letter, and its key too
+  const star = {type: "scatter3d", legendgroup: "origin"}, words = photon ? "origin: first deposit" : "origin";
+  if (truth.origin) found.push({...star, mode: "text", x: [truth.origin[0]], y: [truth.origin[1]], z: [truth.origin[2]],
+    text: ["★"], textfont: {size: 22, color: DATA.origin}, textposition: "middle center", showlegend: false, name: words,
+    hovertemplate: `${words}<br>x %{x:.3f} mm<br>y %{y:.3f} mm<br>z %{z:.3f} mm<extra></extra>`},
+    {...star, mode: "markers", x: [null], y: [null], z: [null], marker: {color: "rgba(0,0,0,0)"}, hoverinfo: "skip",
+    name: `<span style="color:${DATA.origin}">★</span> ${words}`});
   return found;
 }
 // the axis along which a flat view looks has no room for its numbers, until the view is turned
@@ -157,12 +160,12 @@ const hidden = (name) => CAMERAS[show.camera].length > 2 && CAMERAS[show.camera]
 function unhide(change) {
   const name = CAMERAS[show.camera][2];
   if (!name || !change["scene.camera"]) return;
-  Plotly.relayout("plot", {[`scene.${name}axis.title.text`]: `${name} (mm)`, [`scene.${name}axis.showticklabels`]: true});
+  Plotly.relayout("plot", {[`scene.${name}axis.title.text`]: `${name} [mm]`, [`scene.${name}axis.showticklabels`]: true});
 }
 function layout() {
   const [cx, cy, cz, edge] = event()[show.frame];
   // the ranges are equally long, so that a cube has equal scales; "data" would take the extent of hidden parts instead
-  const axis = (name, c) => ({title: {text: `${name} (mm)`}, range: [c - edge / 2, c + edge / 2], autorange: false,
+  const axis = (name, c) => ({title: {text: `${name} [mm]`}, range: [c - edge / 2, c + edge / 2], autorange: false,
     backgroundcolor: "#f8f9fb", showbackground: true, gridcolor: "#d5dbe1", zeroline: false, nticks: 6,
     showspikes: false, tickfont: {size: 11}, ...(hidden(name) ? {title: {text: ""}, showticklabels: false} : {})});
   return {margin: {l: 0, r: 0, t: 0, b: 0}, autosize: true, showlegend: true, uirevision: show.camera + show.event,

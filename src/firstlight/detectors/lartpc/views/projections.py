@@ -229,7 +229,7 @@ def draw_projections(
                 pixel = length_text(pixel_of(chosen, cube))
                 bar.set_label(f"electrons per pixel of {pixel} × {pixel}", fontsize=9)
             else:
-                bar.set_label("drift time (µs)", fontsize=9)
+                bar.set_label("drift time [µs]", fontsize=9)
             bar.ax.tick_params(labelsize=8)
         if handles:
             figure.legend(

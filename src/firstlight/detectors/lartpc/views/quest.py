@@ -14,16 +14,19 @@ from firstlight.detectors.lartpc.views.three import VIEW, draw_layer, prepare_ax
 from firstlight.errors import UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from matplotlib.colors import Normalize
     from matplotlib.figure import Figure
 
     from firstlight.detectors.lartpc.views.scene import Scene
 
-__all__ = ["QuestEntry", "draw_quest"]
+__all__ = ["QuestEntry", "draw_quest", "score_words"]
 
-_CARD = (7.0, 5.0)  # in
+# lengths in inches: of a card, from its left edge to its numbers, of its views in space
+_CARD, _COLUMN, _SPACE, _WHOLE = 7.0, 4.75, 4.45, 1.55
+_LEAST_HEIGHT = 5.2
+_LEAST = 0.01  # score of a find; what is below is the best of what there is
 _MUTED = "#56616c"
 _NAME, _NOTE = 27, 38  # letters in a line
 
@@ -93,16 +96,17 @@ def draw_quest(
         raise UsageError(what, hint="a folder with tracks of electrons and photons from 3 MeV on")
     columns = max(1, min(columns, len(entries)))
     rows = -(-len(entries) // columns)
-    width, height = columns * _CARD[0], rows * _CARD[1] + 0.5
+    # all cards are as high as the one with most to say
+    card = max(_LEAST_HEIGHT, *(_texts(entry)[1] + 0.3 + _WHOLE + 0.15 for entry in entries))
+    width, height = columns * _CARD, rows * card + 0.5
     with styled():
         figure = sheet(width, height)
         figure.text(0.2 / width, 1 - 0.27 / height, title, fontsize=15, fontweight="bold", va="center")
         norm = charge_norm([entry.scene.layers[0] for entry in entries])
         _flat_bar(figure, norm, width, height)
         for index, entry in enumerate(entries):
-            left = index % columns * _CARD[0]
-            top = height - 0.5 - index // columns * _CARD[1]
-            _draw_card(figure, entry, left, top, (width, height), view, norm)
+            corner = index % columns * _CARD, height - 0.5 - index // columns * card
+            _draw_card(figure, entry, corner, card, view, norm)
     return figure
 
 
@@ -123,66 +127,87 @@ def _flat_bar(figure: Figure, norm: Normalize, width: float, height: float) -> N
     figure.text((width - length - 0.4) / width, 1 - 0.15 / height, words, fontsize=9, ha="right", va="center")
 
 
-def _draw_card(
-    figure: Figure,
-    entry: QuestEntry,
-    left: float,
-    top: float,
-    size: tuple[float, float],
-    view: tuple[float, float],
-    norm: Normalize,
-) -> None:
-    width, height = size
-    scene, scale = entry.scene, unit_scale("mm")
-    layer = scene.layers[0]
+@dataclass(frozen=True)
+class _Text:
+    """Words in a card; distances from its left and upper edge [in]."""
+
+    x: float
+    y: float
+    words: str
+    look: Mapping[str, Any]
+
+
+def _texts(entry: QuestEntry) -> tuple[list[_Text], float]:
+    """Return what stands at the right of a card, and where it ends, from the upper edge [in]."""
+    found, right = [], _CARD - 0.15
 
     def write(x: float, y: float, words: str, **look: Any) -> None:
-        figure.text((left + x) / width, (top - y) / height, words, **{"va": "top", "fontsize": 9, **look})
+        found.append(_Text(x, y, words, look))
 
-    write(0.2, 0.12, entry.words, fontsize=13, fontweight="bold")
-    write(0.2, 0.42, scene.title, color=_MUTED)
-    edge = 4.55
-    box = ((left - 0.1) / width, (top - 0.3 - edge) / height, edge / width, edge / height)
-    ax = prepare_axes(figure, box, scene.core, units="mm", view=view)
+    good = entry.score >= _LEAST
+    look = {"fontsize": 13, "color": "#1f5f99"} if good else {"fontsize": 10, "color": _MUTED}
+    write(_COLUMN, 0.14, score_words(entry.score), fontweight="bold", **look)
+    y = 0.5
+    for name, value in entry.numbers:
+        lines = textwrap.wrap(name, _NAME)
+        write(_COLUMN, y, "\n".join(lines), color=_MUTED, fontsize=8.5)
+        write(right, y, value, fontsize=8.5, ha="right")
+        y += 0.19 + 0.15 * (len(lines) - 1)
+    y += 0.1
+    if entry.runners_up:
+        write(_COLUMN, y, "next", fontweight="bold")
+        y += 0.21
+        for name, score in entry.runners_up:
+            write(_COLUMN, y, _short(name), color=_MUTED, fontsize=8)
+            write(right, y, f"{score:.2f}", fontsize=8, ha="right")
+            y += 0.18
+    if entry.note:
+        lines = textwrap.wrap(entry.note, _NOTE)
+        write(_COLUMN, y + 0.05, "\n".join(lines), fontsize=8, color=_MUTED)
+        y += 0.05 + 0.135 * len(lines)
+    return found, y
+
+
+def score_words(score: float) -> str:
+    """Return what is said of the score of the first of a category: none fits where it is near 0."""
+    return f"score {score:.2f}" if score >= _LEAST else f"no good one: best score {score:.2f}"
+
+
+def _draw_card(
+    figure: Figure, entry: QuestEntry, corner: tuple[float, float], height: float, view: tuple[float, float], norm: Normalize
+) -> None:  # fmt: skip
+    """Draw a winner in a card of this height whose upper left corner is at a place of the figure [in]."""
+    size = figure.get_size_inches()
+    left, top = corner
+
+    def box(x: float, y: float, edge: float) -> tuple[float, float, float, float]:
+        return (left + x) / size[0], (top - y - edge) / size[1], edge / size[0], edge / size[1]
+
+    texts, _ = _texts(entry)
+    texts += [
+        _Text(0.2, 0.12, entry.words, {"fontsize": 13, "fontweight": "bold"}),
+        _Text(0.2, 0.42, _short(entry.scene.title, 60), {"color": _MUTED}),
+    ]
+    for text in texts:
+        look = {"va": "top", "fontsize": 9, **text.look}
+        figure.text((left + text.x) / size[0], (top - text.y) / size[1], text.words, **look)
+    scene, scale = entry.scene, unit_scale("mm")
+    layer = scene.layers[0]
+    ax = prepare_axes(
+        figure, box(-0.1, 0.35 + 0.5 * (height - _LEAST_HEIGHT), _SPACE), scene.core, units="mm", view=view
+    )
     draw_layer(ax, layer, scene.core, norm=norm, largest=30.0)
     handles: list[Any] = []
     if scene.truth is not None:
         handles = draw_truth(ax, scene.truth, scene.core, lambda some: tuple(some * scale), size=28.0)
-    column = 4.75
-    write(column, 0.14, f"score {entry.score:.2f}", fontsize=13, fontweight="bold", color="#1f5f99")
-    y = 0.5
-    for name, value in entry.numbers:
-        lines = textwrap.wrap(name, _NAME)
-        write(column, y, "\n".join(lines), color=_MUTED, fontsize=8.5)
-        write(_CARD[0] - 0.15, y, value, fontsize=8.5, ha="right")
-        y += 0.19 + 0.15 * (len(lines) - 1)
-    y += 0.1
-    if entry.runners_up:
-        write(column, y, "next", fontweight="bold")
-        y += 0.21
-        for name, score in entry.runners_up:
-            write(column, y, _short(name), color=_MUTED, fontsize=8)
-            write(_CARD[0] - 0.15, y, f"{score:.2f}", fontsize=8, ha="right")
-            y += 0.18
-    if entry.note:
-        write(column, y + 0.05, textwrap.fill(entry.note, _NOTE), fontsize=8, color=_MUTED)
-    small = 1.45
-    place = ((left + 5.4) / width, (top - _CARD[1] + 0.4) / height, small / width, small / height)
-    whole = figure.add_axes(place)
-    draw_box(
-        whole,
-        layer,
-        scene.whole.grown(round_edge(scene.whole.edge)),
-        view=view,
-        norm=norm,
-        letters=6.5,
-        largest=14.0,
-    )
+    whole = figure.add_axes(box(5.3, height - _WHOLE - 0.15, _WHOLE))
+    cube = scene.whole.grown(round_edge(scene.whole.edge))
+    draw_box(whole, layer, cube, view=view, norm=norm, letters=7.5, largest=14.0)
     whole.set_title("whole event", fontsize=8, color=_MUTED, loc="center", pad=0)
     if handles:
         figure.legend(
-            handles=handles, loc="lower left", fontsize=7.5, ncols=3, columnspacing=1.0, handletextpad=0.3,
-            bbox_to_anchor=((left + 0.1) / width, (top - _CARD[1] + 0.02) / height), borderpad=0,
+            handles=handles, loc="lower left", fontsize=7.5, ncols=3, columnspacing=0.8, handletextpad=0.3,
+            bbox_to_anchor=((left + 0.1) / size[0], (top - height + 0.02) / size[1]), borderpad=0,
         )  # fmt: skip
 
 

@@ -20,11 +20,38 @@ if TYPE_CHECKING:
     from firstlight.detectors.lartpc.medium import Medium
     from firstlight.steps.step import Context
 
-__all__ = ["figures", "tables"]
+__all__ = ["FEATURE_WORDS", "figures", "tables"]
 
 _DPI = 120
-_SHEET = 8  # tracks of a particle in a row of the sheet
+_SHEET, _PANEL = 5, 1.25  # tracks of a particle in a row of the sheet, and edge of their panels [in]
 _ROWS = 9  # energies of the sheet
+# the descriptions of the features in so few words that they fit a key
+FEATURE_WORDS = {
+    "all": "all features, cross-validated",
+    "f_main": "share of the main cluster",
+    "n_satellites": "number of satellites",
+    "q_satellites": "share of the satellites",
+    "q_largest": "share of the largest satellite",
+    "farthest": "farthest satellite",
+    "spread": "satellites all around",
+    "q_upstream": "satellite behind the vertex",
+    "linearity": "linearity",
+    "planarity": "planarity",
+    "width": "width",
+    "path": "length of the path",
+    "tortuosity": "tortuosity",
+    "branch_charge": "charge off the path",
+    "branch_distance": "distance off the path",
+    "end_ratio": "charge of end over end",
+    "start_density": "dQ/dx at the start",
+    "end_density": "dQ/dx at the end",
+    "start_turning": "turning at the start",
+    "end_turning": "turning at the end",
+    "vertex_density": "charge at the vertex",
+    "arm_share": "share of the lesser arm",
+    "forward": "charge on one side of the vertex",
+    "ray_quality": "two rays from the vertex",
+}
 
 
 def figures(products: Mapping[str, Any], context: Context) -> list[Figure]:
@@ -190,7 +217,7 @@ def _draw_sheet(frame: pl.DataFrame, voxels: pl.DataFrame, edge: float) -> Canva
         entries.append(
             Entry(row["particle"], row["energy"], Track(positions, charge, name=row["track"], bin_size=edge))
         )
-    return draw_gallery(entries, columns=_SHEET, truth=False)
+    return draw_gallery(entries, columns=_SHEET, truth=False, panel=_PANEL)
 
 
 # ---------------------------------------------------------------- the detector
@@ -223,6 +250,8 @@ def _detector(products: Mapping[str, Any], context: Context) -> Iterator[Figure]
 
 
 def _draw_readout(frame: pl.DataFrame) -> Canvas:
+    from firstlight.detectors.lartpc.views.scene import length_text
+    from firstlight.detectors.lartpc.views.summaries import energy_axis
     from firstlight.view.draw import place, sheet
     from firstlight.view.style import styled
 
@@ -246,9 +275,12 @@ def _draw_readout(frame: pl.DataFrame) -> Canvas:
         left.set(
             ylabel="share of the charge", ylim=(0, 1.05), title="arrives (open), above threshold (filled)"
         )
-        right.set(ylabel="samples above threshold", yscale="log", title=f"{design}, depth {depth:g} m")
+        right.set(
+            ylabel="samples above threshold", yscale="log", title=f"{design}, depth {length_text(depth)}"
+        )
         for ax in (left, right):
-            ax.set(xlabel="energy [MeV]", xscale="log")
+            ax.set_xlabel("energy [MeV]")
+            energy_axis(ax, frame["energy"].drop_nulls().to_numpy() / 1000)
         if frame["particle"].n_unique() > 1:
             left.legend(loc="lower right")
     return figure
@@ -297,8 +329,8 @@ def _draw_anode(frame: pl.DataFrame, context: Context) -> Canvas:
             norm=LogNorm(max(float(charge[charge > 0].min()), 1.0), float(charge.max())), interpolation="nearest",
         )  # fmt: skip
         axes.set(
-            xlabel="x (mm)",
-            ylabel="y (mm)",
+            xlabel="x [mm]",
+            ylabel="y [mm]",
             title=f"charge that arrives, all tracks; pads of {2 * half / n_pads:g} mm",
         )
         axes.set_facecolor("white")
@@ -317,10 +349,15 @@ def _separation(products: Mapping[str, Any], _: Context) -> Iterator[Figure]:
     areas, curves = products["separation/areas"].frame, products["separation/curves"].frame
     yield Figure(
         "separation", "Electrons apart from photons",
-        "Share of electrons kept against share of photons kept with them. The classifier (all) was never tested on a track that it had been "
-        "fitted to; other curves are those of single features. Areas have their standard errors.",
+        "Share of electrons kept against share of photons kept with them. The classifier of all features was never tested on a track that it "
+        "had been fitted to. The single features are the best of all, chosen on these very tracks, and so is the sign with which each is "
+        "taken: their areas look larger than they would be on other tracks. Areas have their standard errors.",
         "Electrons and photons", partial(_draw_curves, areas, curves), dpi=_DPI,
     )  # fmt: skip
+
+
+def _words_of(score: str) -> str:
+    return FEATURE_WORDS.get(score, score.replace("_", " "))
 
 
 def _draw_curves(areas: pl.DataFrame, curves: pl.DataFrame) -> Canvas:
@@ -346,11 +383,13 @@ def _draw_curves(areas: pl.DataFrame, curves: pl.DataFrame) -> Canvas:
             )
             mine = areas.filter(energy=energy, stage=stage)
             points = {
-                score: (part["false_positive"].to_numpy(), part["true_positive"].to_numpy())
+                _words_of(score): (part["false_positive"].to_numpy(), part["true_positive"].to_numpy())
                 for score in mine["score"]
                 for part in [curves.filter(energy=energy, stage=stage, score=score)]
             }
-            told = {row["score"]: (row["area"], row["error"]) for row in mine.iter_rows(named=True)}
+            told = {
+                _words_of(row["score"]): (row["area"], row["error"]) for row in mine.iter_rows(named=True)
+            }
             draw_roc(axes, points, told)
             axes.set_title(f"{energy / 1000:g} MeV, {stage}")
     return figure

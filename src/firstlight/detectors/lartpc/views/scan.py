@@ -12,7 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["draw_scan"]
 
-_LABELS = {"depth": "drift length added [m]", "pitch": "pitch [mm]", "noise": "noise [electrons]"}
+_LABELS = {"depth": "drift length added [mm]", "pitch": "pitch [mm]", "noise": "noise [electrons]"}
+_SCALES = {"depth": 1e3}  # tables have it in m
 
 
 def draw_scan(frame: pl.DataFrame, name: str) -> Figure:
@@ -40,13 +41,13 @@ def draw_scan(frame: pl.DataFrame, name: str) -> Figure:
         for key, part in groups:
             part = part.sort(axis)
             label = ", ".join(
-                f"{value:g} {_LABELS[each].split(' [')[1][:-1]} {each}"
+                f"{value * _SCALES.get(each, 1):g} {_LABELS[each].split(' [')[1][:-1]} {each}"
                 for each, value in zip(others, key, strict=True)
             )
             for ax, column in zip(axes, ("seen", "samples"), strict=True):
                 error = part[f"{column}_error"].cast(float).fill_null(float("nan")).to_numpy()
                 ax.errorbar(
-                    part[axis].to_numpy(), part[column].to_numpy(), np.nan_to_num(error), marker="o", markersize=4,
+                    _SCALES.get(axis, 1) * part[axis].to_numpy(), part[column].to_numpy(), np.nan_to_num(error), marker="o", markersize=4,
                     capsize=2, label=label or None,
                 )  # fmt: skip
         axes[0].set(
@@ -61,7 +62,7 @@ def draw_scan(frame: pl.DataFrame, name: str) -> Figure:
         if others:
             axes[0].legend(fontsize=8)
         told = ", ".join(
-            f"{_LABELS[each].split(' [')[0]} {frame[each][0]:g} {_LABELS[each].split(' [')[1][:-1]}"
+            f"{_LABELS[each].split(' [')[0]} {frame[each][0] * _SCALES.get(each, 1):g} {_LABELS[each].split(' [')[1][:-1]}"
             for each in fixed
         )
         tracks = int(frame["n_tracks"][0])

@@ -27,8 +27,11 @@ __all__ = [
     "draw_diffusion",
     "draw_energies",
     "draw_extents",
+    "draw_profiles",
     "draw_roc",
     "draw_spread",
+    "energy_axis",
+    "minimum_ionising",
     "spread",
 ]
 
@@ -85,14 +88,14 @@ def draw_charge_scale(
             ha="right", va="bottom", color=_MUTED,
         )  # fmt: skip
     _draw_groups(ax, values, median=False)
-    ax.set_xlabel("energy (MeV)")
-    ax.set_ylabel("charge per energy (e⁻/keV)")
-    _energy_axis(ax, values[0])
+    ax.set_xlabel("energy [MeV]")
+    ax.set_ylabel("charge per energy [e⁻/keV]")
+    energy_axis(ax, values[0])
     return ax
 
 
 def draw_extents(
-    ax: Axes, energy: ArrayLike, extent: ArrayLike, particle: Sequence[str], *, label: str = "largest extent (mm)",
+    ax: Axes, energy: ArrayLike, extent: ArrayLike, particle: Sequence[str], *, label: str = "largest extent [mm]",
     csda: tuple[ArrayLike, ArrayLike] | None = None,
 ) -> Axes:  # fmt: skip
     """Draw a length against energy: a point for each track, the median and the middle half of each energy.
@@ -125,9 +128,9 @@ def draw_extents(
         ax.set_ylim(low, high)
         ax.set_yticks(ticks, labels=names)
         ax.minorticks_off()
-    ax.set_xlabel("energy (MeV)")
+    ax.set_xlabel("energy [MeV]")
     ax.set_ylabel(label)
-    _energy_axis(ax, values[0])
+    energy_axis(ax, values[0])
     return ax
 
 
@@ -201,7 +204,8 @@ def _tracks(number: int) -> str:
     return f"{number} track" if number == 1 else f"{number} tracks"
 
 
-def _energy_axis(ax: Axes, energy: Floats) -> None:
+def energy_axis(ax: Axes, energy: Floats) -> None:
+    """Give an axes a logarithmic scale of energy [MeV] with plain numbers."""
     from firstlight.view.draw import log_ticks
 
     if not energy.size:
@@ -299,12 +303,12 @@ def draw_diffusion(
                 ax, length, sigma, error, coefficient=coefficient, velocity=velocity, name=name, colour=colour,
                 ratio=ratio,
             )  # fmt: skip
-        ax.set(ylabel="standard deviation (mm)", ylim=(0, None), xlim=(0, None))
+        ax.set(ylabel="standard deviation [mm]", ylim=(0, None), xlim=(0, None))
         ax.set_title(f"{title}, {velocity:.4g} mm/µs")
         ax.tick_params(labelbottom=False)
         ax.legend(loc="upper left", fontsize=8.5)
         ratio.axhline(1, color=_MUTED, linewidth=0.9)
-        ratio.set(xlabel="drift length (mm)", ylabel="ratio", xlim=ax.get_xlim())
+        ratio.set(xlabel="drift length [mm]", ylabel="ratio", xlim=ax.get_xlim())
         for each in (ax, ratio):
             each.grid(color="#e9edf0", linewidth=0.6)
     return figure
@@ -315,6 +319,7 @@ def draw_densities(
     curves: Mapping[str, tuple[ArrayLike, ArrayLike]],
     *,
     expected: float | None = None,
+    title: str = "",
     colours: Sequence[str] = ("#1f5f99", "#d1662a", "#3b8c5a", "#8e5ba6"),
 ) -> Axes:
     """Draw charge per length along the paths of tracks.
@@ -326,7 +331,9 @@ def draw_densities(
     curves : mapping of str to (array, array)
         Distance from the start [mm] and charge per length [electrons/mm] in the middle of equal bins.
     expected : float, optional
-        Charge per length of a minimum-ionising electron [electrons/mm].
+        Charge per length of a minimum-ionising electron [electrons/mm], as of `minimum_ionising`.
+    title : str
+        Above the axes.
     colours : sequence of str
         One after the other, again and again.
     """
@@ -342,16 +349,69 @@ def draw_densities(
         edges = np.r_[where - half, where[-1] + half]
         ax.stairs(value, edges, color=colours[index % len(colours)], linewidth=1.4, label=name)
     if expected is not None:
-        ax.axhline(expected, color=_MUTED, linewidth=1, linestyle=(0, (4, 3)))
-        ax.annotate(
-            f"minimum ionising: {expected:,.0f} e⁻/mm", (1, expected), xycoords=("axes fraction", "data"),
-            fontsize=8, ha="right", va="bottom", color=_MUTED,
-        )  # fmt: skip
-    ax.set(xlabel="distance along the path (mm)", ylabel="dQ/dx (e⁻/mm)", xlim=(0, None), ylim=(0, None))
-    ax.set_ylim(0, 1.12 * ax.get_ylim()[1])
+        # in the key: beside its line the label would be struck through by the curves
+        label = f"minimum ionising: {expected:,.0f} e⁻/mm"
+        ax.axhline(expected, color="#22303c", linewidth=1.1, linestyle=(0, (4, 3)), label=label, zorder=1)
+    ax.set(xlabel="distance along the path [mm]", ylabel="dQ/dx [e⁻/mm]", xlim=(0, None), ylim=(0, None))
+    # room for the key
+    ax.set_ylim(0, 1.25 * ax.get_ylim()[1])
+    ax.set_title(title)
     ax.grid(color="#e9edf0", linewidth=0.6)
-    ax.legend(loc="upper right", ncols=min(len(curves), 3))
+    ax.legend(loc="upper right", ncols=2)
     return ax
+
+
+def draw_profiles(
+    curves: Sequence[tuple[str, tuple[ArrayLike, ArrayLike]]],
+    *,
+    expected: float | None = None,
+    title: str = "Charge along the path through the main cluster",
+) -> Figure:
+    """Draw charge per length along the paths of many tracks, a panel for every four.
+
+    Parameters
+    ----------
+    curves : sequence of (str, (array, array))
+        Names, and what `draw_densities` takes; two may have the same name.
+    expected : float, optional
+        As in `draw_densities`.
+    title : str
+        Above all.
+    """
+    from firstlight.view.draw import place, sheet
+    from firstlight.view.style import styled
+
+    rows = max(-(-len(curves) // 4), 1)
+    height = 3.8 * rows + 0.45
+    with styled():
+        figure = sheet(9.0, height)
+        figure.text(0.15 / 9.0, 1 - 0.25 / height, title, fontsize=13, fontweight="bold", va="center")
+        for row in range(rows):
+            axes = place(figure, 0.9, 3.8 * (rows - 1 - row) + 0.6, 0.2, 3.8 * row + 0.6)
+            own = curves[4 * row : 4 * row + 4]
+            # the same track can be given twice: names tell panels, not tracks, apart
+            named = {name if index == [n for n, _ in own].index(name) else f"{name} ({index + 1})": curve
+                     for index, (name, curve) in enumerate(own)}  # fmt: skip
+            draw_densities(axes, named, expected=expected)
+    return figure
+
+
+def minimum_ionising(charge_per_energy: float, density: float = 1.396) -> float:
+    """Return the charge per length of a minimum-ionising electron [electrons/mm].
+
+    Parameters
+    ----------
+    charge_per_energy : float
+        Electrons that escape recombination [1/keV], as measured on the tracks.
+    density : float
+        Of the argon [g/cm3].
+
+    Notes
+    -----
+    The least energy loss in argon is 1.508 MeV cm2/g (Particle Data Group, for muons); in a liquid of 1.396 g/cm3 that is
+    2.1 MeV/cm.
+    """
+    return 1.508e3 * density / 10 * charge_per_energy
 
 
 def draw_roc(
@@ -387,5 +447,6 @@ def draw_roc(
     )  # fmt: skip
     ax.grid(color="#e9edf0", linewidth=0.6)
     if curves:
-        ax.legend(loc="lower right", fontsize=8.5)
+        key = ax.legend(loc="lower right", fontsize=8.5, frameon=True, framealpha=0.9, edgecolor="none")
+        key.set_zorder(5)
     return ax

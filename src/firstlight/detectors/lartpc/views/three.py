@@ -77,7 +77,7 @@ def prepare_axes(
     ax.set(xlim=(low[0], high[0]), ylim=(low[1], high[1]), zlim=(low[2], high[2]))
     ax.set_box_aspect((1, 1, 1), zoom=0.92)
     for axis, name in ((ax.xaxis, "x"), (ax.yaxis, "y"), (ax.zaxis, "z")):
-        axis.set_label_text(f"{name} ({units})")
+        axis.set_label_text(f"{name} [{units}]")
         axis.get_major_locator().set_params(nbins=5)
         axis.set_pane_color((0.975, 0.98, 0.985, 1.0))
         axis.line.set_color("#8c96a0")
@@ -220,7 +220,7 @@ def draw_panels(
                 bbox_to_anchor=(frame.bar[0] - 0.1 / frame.width, frame.bar[1] + frame.bar[3]),
             )  # fmt: skip
         elif drawn is not None:
-            _bar(figure, frame.bar, drawn, "drift time (µs)")
+            _bar(figure, frame.bar, drawn, "drift time [µs]")
         if handles:
             where: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.0)}
             where["ncols"] = 2 + 2 * len(panels)

@@ -8,7 +8,7 @@ import numpy as np
 
 from firstlight.detectors.lartpc.quest import CATEGORIES
 from firstlight.detectors.lartpc.views.cubes import Part, core_cube, cube_of
-from firstlight.detectors.lartpc.views.quest import QuestEntry, draw_quest
+from firstlight.detectors.lartpc.views.quest import QuestEntry, draw_quest, score_words
 from firstlight.detectors.lartpc.views.scene import Layer, Scene, energy_text, length_text, scene_of
 
 if TYPE_CHECKING:
@@ -109,7 +109,7 @@ def save_quest(
         track = load(paths[row["track"]])
         topology = measure(track.positions, track.num_e).topology
         labels = topology.cluster[topology.voxels.label.clip(0)]
-        words = f"{CATEGORIES[row['category']].title}, score {row['score']:.2f}"
+        words = f"{CATEGORIES[row['category']].title}, {score_words(row['score'])}"
         return scene_of(track, labels={"raw": labels}, facts=[("Quest", words), ("numbers", row["numbers"])])
 
     entries = []
