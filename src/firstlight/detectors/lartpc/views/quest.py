@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
 __all__ = ["QuestEntry", "draw_quest", "score_words"]
 
-# lengths in inches: of a card, from its left edge to its numbers, of its views in space
+# lengths in inches: of a card, from its left edge to its numbers, of its views in space; then of the room for the key
 _CARD, _COLUMN, _SPACE, _WHOLE = 7.0, 4.75, 4.45, 1.55
-_LEAST_HEIGHT = 5.2
+_LEAST_HEIGHT, _KEY = 5.2, 0.45
 _LEAST = 0.01  # score of a find; what is below is the best of what there is
 _MUTED = "#56616c"
 _NAME, _NOTE = 27, 38  # letters in a line
@@ -97,7 +97,7 @@ def draw_quest(
     columns = max(1, min(columns, len(entries)))
     rows = -(-len(entries) // columns)
     # all cards are as high as the one with most to say
-    card = max(_LEAST_HEIGHT, *(_texts(entry)[1] + 0.3 + _WHOLE + 0.15 for entry in entries))
+    card = max(_LEAST_HEIGHT, *(_texts(entry)[1] + 0.3 + _WHOLE + _KEY for entry in entries))
     width, height = columns * _CARD, rows * card + 0.5
     with styled():
         figure = sheet(width, height)
@@ -200,7 +200,9 @@ def _draw_card(
     handles: list[Any] = []
     if scene.truth is not None:
         handles = draw_truth(ax, scene.truth, scene.core, lambda some: tuple(some * scale), size=28.0)
-    whole = figure.add_axes(box(5.3, height - _WHOLE - 0.15, _WHOLE))
+        # the key speaks of what is seen in the large panel
+        handles = [handle for handle in handles if ": 0 (" not in handle.get_label()]
+    whole = figure.add_axes(box(5.3, height - _WHOLE - _KEY, _WHOLE))
     cube = scene.whole.grown(round_edge(scene.whole.edge))
     draw_box(whole, layer, cube, view=view, norm=norm, letters=7.5, largest=14.0)
     whole.set_title("whole event", fontsize=8, color=_MUTED, loc="center", pad=0)

@@ -75,7 +75,7 @@ def tables(products: Mapping[str, Any], _: Context) -> list[ReportTable]:
             "quest/ranking", "The Quest in numbers",
             "Winners and runners-up of each category, by the shape of the charge alone and by the truth record; whether the truth "
             "record agrees with the definition of the category.",
-            "Quest", columns=("category", "by", "rank", "track", "energy", "score", "holds", "numbers"), limit=60,
+            "Quest", columns=("category", "by", "rank", "track", "energy", "score", "holds"), limit=60,
         ),
         ReportTable(
             "tracks/tracks", "Tracks that cannot be used", "Files that are damaged, and why.", "Attention",
