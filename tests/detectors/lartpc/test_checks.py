@@ -139,3 +139,31 @@ def test_charge_that_is_not_in_the_voxels_is_bad():
 def test_a_tenth_of_the_charge_may_arrive_beyond_the_map(beyond, expected):
     rows = [row | {"beyond": beyond} for row in read(100, 100.0)]
     assert verdict("map of the anode", [{}], rows).verdict == expected
+
+
+def test_tracks_without_charge_are_told(tmp_path):
+    from dataclasses import replace
+
+    from firstlight.detectors.lartpc.reading.tracks import save
+    from firstlight.detectors.lartpc.simulation.generate import simulate_tracks
+    from firstlight.face import process
+
+    folder = tmp_path / "electrons" / "E0000500"
+    for number, track in enumerate(simulate_tracks("electron", 500.0, 2, seed=1)):
+        charges = track.num_e if number else track.num_e * 0
+        save(replace(track, num_e=charges), folder / f"TrackE0000500_D20250101_T000000000{number}")
+    run = process(folder, tmp_path / "run", plots=False, quiet=True)
+    found = {check["name"]: check for check in run.record["checks"]}
+    assert found["tracks without charge"]["verdict"] == "warn"
+    assert found["tracks without charge"]["details"] == ["TrackE0000500_D20250101_T0000000000"]
+    assert run["readout/tracks"].to_polars().height == 1
+
+
+def test_an_unknown_readout_is_told_before_anything_is_read(tmp_path, tree):
+    from firstlight.errors import UsageError
+    from firstlight.face import process
+
+    with pytest.raises(UsageError, match="unknown read-out 'GAMPix'"):
+        process(
+            tree.folders[0], tmp_path / "run", configuration={"readout": {"design": "GAMPix"}}, quiet=True
+        )

@@ -36,7 +36,7 @@ def checks(products: Mapping[str, Any], _: Context) -> list[Check]:
     if not good.height:
         return found
     parts: Sequence[Callable[[pl.DataFrame], Iterator[Check]]] = (
-        _truth, _charge_sum, _scale, _deposits, _pairs, _repeated, _first, _directions,
+        _truth, _charged, _charge_sum, _scale, _deposits, _pairs, _repeated, _first, _directions,
     )  # fmt: skip
     for part in parts:
         found += part(good)
@@ -73,6 +73,13 @@ def _truth(good: pl.DataFrame) -> Iterator[Check]:
     rule = f"{without.height} of {good.height} tracks have no truth record: charge and shape only"
     verdict: Verdict = "warn" if without.height else "ok"
     yield Check("truth records", verdict, without.height, 0, rule, details=_named(without))
+
+
+def _charged(good: pl.DataFrame) -> Iterator[Check]:
+    empty = good.filter(pl.col("num_e") == 0)
+    if empty.height:
+        rule = f"{empty.height} of {good.height} tracks have points without any charge: nothing is drifted or read of them"
+        yield Check("tracks without charge", "warn", empty.height, 0, rule, details=_named(empty))
 
 
 def _charge_sum(good: pl.DataFrame) -> Iterator[Check]:

@@ -352,9 +352,13 @@ def plan(options: Options, descriptions: Sequence[Description]) -> Plan:
     """Return how the tracks of one run are to be read."""
     from firstlight.data.select import Cut, Selection
     from firstlight.detectors.lartpc.channels import channel_map
+    from firstlight.detectors.lartpc.readout.designs import design
     from firstlight.run.provenance import digest_file
 
-    options.medium.medium()  # what is wrong with it is told before anything is read
+    # what is wrong with these is told before anything is read
+    options.medium.medium()
+    if (chosen := getattr(options, "readout", None)) is not None:
+        design(chosen.design)
     conditions: dict[str, dict[str, Any]] = {}
     for found in descriptions:
         if found.source != TrackFiles().name:
