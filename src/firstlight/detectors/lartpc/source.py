@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import math
 import zipfile
@@ -70,8 +71,9 @@ class TrackFolders:
         """
         stems = _stems(path)
         particle, energy = _folder_words(path)
-        forms = [form for form in FORMS if any(form in find(stem).files for stem in stems)]
-        n_truth = sum(bool({"json", "pickle"} & set(find(stem).files)) for stem in stems)
+        files = [find(stem).files.keys() for stem in stems]
+        forms = [form for form in FORMS if any(form in own for own in files)]
+        n_truth = sum(bool({"json", "pickle"} & own) for own in files)
         facts = {"tracks": len(stems), "with a truth record": n_truth, "forms": ", ".join(forms)}
         if particle:
             facts["particle"] = particle
@@ -98,7 +100,7 @@ class TrackFolders:
         InputError
             If the span is the whole folder and none of its tracks can be read.
         """
-        stems = _stems(Path(span.path))
+        stems = _listed(span.path, _changed(span.path))
         entries = (_entry(stem) for stem in stems[span.start : span.stop])
         yield from _chunks(span, columns, chunk_events, _usable(entries, span, len(stems)))
 
@@ -178,15 +180,14 @@ class EventFiles:
 
     def sniff(self, path: Path) -> bool:
         """Return whether a file has segments of tracks."""
-        from firstlight.detectors.lartpc.reading.segments import open_events
+        from firstlight.detectors.lartpc.reading.segments import layout_of
 
         if not (path.is_file() and path.name.endswith(self.suffixes)):
             return False
         try:
-            open_events(path)
+            return layout_of(path) is not None
         except FirstlightError:
             return False
-        return True
 
     def describe(self, path: Path) -> Description:
         """Return which events a file holds.
@@ -217,9 +218,7 @@ class EventFiles:
         InputError
             If the file is damaged as a whole, or the span is all of it and none of its events can be read.
         """
-        from firstlight.detectors.lartpc.reading.segments import open_events
-
-        file = open_events(Path(span.path))
+        file = _opened(span.path, _changed(span.path))
         entries = (_event(file, event) for event in file.events[span.start : span.stop])
         yield from _chunks(span, columns, chunk_events, _usable(entries, span, len(file)))
 
@@ -310,6 +309,28 @@ def _stems(folder: Path) -> list[Path]:
         hint = "tracks are called TrackE0001000_D20250527_T1337068902.npz"
         raise InputError(what, where=folder, hint=hint)
     return [folder / name for name in names]
+
+
+def _changed(path: str) -> int:
+    """Return when a file or folder was last changed [ns]; 0 for one that is not there, which its reader tells."""
+    try:
+        return Path(path).stat().st_mtime_ns
+    except OSError:
+        return 0
+
+
+@functools.lru_cache(maxsize=64)
+def _listed(folder: str, _: int) -> list[Path]:
+    """Return the tracks in a folder that was last changed at a time: spans are many, and a listing may be long."""
+    return _stems(Path(folder))
+
+
+@functools.lru_cache(maxsize=4)
+def _opened(path: str, _: int) -> EventFile:
+    """Return the events of a file that was last changed at a time, whose index is made once for all spans."""
+    from firstlight.detectors.lartpc.reading.segments import open_events
+
+    return open_events(path)
 
 
 def _folder_words(folder: Path) -> tuple[str, float]:

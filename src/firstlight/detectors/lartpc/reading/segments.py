@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
     from firstlight.detectors.lartpc.track import Truth
 
-__all__ = ["SPACING", "EventFile", "Segments", "open_events", "track_of_segments"]
+__all__ = ["SPACING", "EventFile", "Segments", "layout_of", "open_events", "track_of_segments"]
 
 SPACING = 2e-4
 """Largest distance of points along a segment [m]: well below the pixels of all read-outs."""
@@ -267,17 +267,31 @@ def open_events(
     InputError
         If it is no HDF5 file, damaged, or has neither segments nor pixels.
     """
-    from firstlight.detectors.lartpc.reading.edep_sim import SEGMENTS, EdepSimFile
+    from firstlight.detectors.lartpc.reading.edep_sim import EdepSimFile
     from firstlight.detectors.lartpc.reading.gampixpy import GampixpyFile
 
     path = Path(path)
+    layout = layout_of(path)
+    if layout is None:
+        with opened(path) as file:
+            names = sorted(file)
+        what = "has neither 'segments' (edep-sim) nor 'pixels' (GAMPixPy)"
+        raise InputError(what, where=path, known=names)
+    reader: type[EventFile] = EdepSimFile if layout == "edep-sim" else GampixpyFile
+    return reader(path, model=model, spacing=spacing)
+
+
+def layout_of(path: Path) -> str | None:
+    """Return which program wrote an HDF5 file, ``"edep-sim"`` or ``"gampixpy"``, by the names in it; None for neither.
+
+    Raises
+    ------
+    InputError
+        If it is no HDF5 file, or damaged.
+    """
+    from firstlight.detectors.lartpc.reading.edep_sim import SEGMENTS
+
     with opened(path) as file:
-        names = sorted(file)
-        is_edep_sim = any(name in file for name in SEGMENTS)
-        is_gampixpy = "pixels" in file
-    if is_edep_sim:
-        return EdepSimFile(path, model=model, spacing=spacing)
-    if is_gampixpy:
-        return GampixpyFile(path, model=model, spacing=spacing)
-    what = "has neither 'segments' (edep-sim) nor 'pixels' (GAMPixPy)"
-    raise InputError(what, where=path, known=names)
+        if any(name in file for name in SEGMENTS):
+            return "edep-sim"
+        return "gampixpy" if "pixels" in file else None
