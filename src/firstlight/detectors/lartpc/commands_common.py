@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from firstlight.detectors.lartpc.reading.names import FOLDERS
 from firstlight.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -18,10 +19,13 @@ if TYPE_CHECKING:
     import polars as pl
 
     from firstlight.detectors.lartpc.medium import Medium
+    from firstlight.detectors.lartpc.readout.hits import Hits
+    from firstlight.detectors.lartpc.readout.read import Readout
     from firstlight.detectors.lartpc.track import Track
 
 __all__ = [
-    "Names", "Tracks", "chosen", "depth_options", "energies_of", "energy_of", "finish", "json_text", "medium_from", "medium_options", "numbers", "one_energy", "say",
+    "Names", "Tracks", "chosen", "depth_options", "distance_option", "energies_of", "energy_of", "energy_option", "finish",
+    "hits_of", "json_text", "medium_from", "medium_options", "numbers", "one_energy", "particle_option", "say",
 ]  # fmt: skip
 
 _ENERGY = re.compile(r"\s*(?P<number>\d+(?:\.\d*)?(?:[eE][-+]?\d+)?)\s*(?P<unit>[a-zA-Z]*)\s*")
@@ -46,21 +50,23 @@ def medium_options(command: Any) -> Any:
     return command
 
 
+particle_option = click.option(
+    "--particle", "particles", multiple=True, type=click.Choice(list(FOLDERS.values())),
+    help="Only these; may be repeated.",
+)  # fmt: skip
+distance_option = click.option(
+    "--distance", type=click.Choice(["common", "box"]), default="common", show_default=True,
+    help="All charge drifts the depth; or the anode is at the top of the box around each track, and the depth is "
+    "added, as in the original.",
+)  # fmt: skip
+
+
 def depth_options(command: Any) -> Any:
     """Add `--depth` and `--distance`: how far the charge drifts."""
-    options = (
-        click.option(
-            "--depth", type=click.FloatRange(min=0), default=0.175, show_default=True, help="Drift length [m]."
-        ),
-        click.option(
-            "--distance", type=click.Choice(["common", "box"]), default="common", show_default=True,
-            help="All charge drifts the depth; or the anode is at the top of the box around each track, and the depth is "
-            "added, as in the original.",
-        ),
-    )  # fmt: skip
-    for option in reversed(options):
-        command = option(command)
-    return command
+    depth = click.option(
+        "--depth", type=click.FloatRange(min=0), default=0.175, show_default=True, help="Drift length [m]."
+    )
+    return depth(distance_option(command))
 
 
 def medium_from(options: dict[str, Any]) -> Medium:
@@ -107,6 +113,11 @@ def energies_of(
     """Return the energies [keV] of an option: one, several with commas, or the option repeated."""
     texts = [value] if isinstance(value, str) else list(value or ())
     return tuple(energy_of(part) for text in texts for part in text.split(",") if part.strip())
+
+
+energy_option = click.option(
+    "--energy", "energies", multiple=True, callback=energies_of, help="Only these: 1MeV,10MeV."
+)
 
 
 def numbers(
@@ -261,6 +272,20 @@ def chosen(root: Path, particles: Sequence[str], energies: Sequence[float]) -> p
 
 def _mev(energy: float | None) -> str:
     return "of unknown energy" if energy is None else f"{energy / 1000:g} MeV"
+
+
+def hits_of(read: Readout, hint: str) -> Hits:
+    """Return the hits of a read-out in space.
+
+    Raises
+    ------
+    UsageError
+        If it has none, but wires.
+    """
+    if read.hits is None:
+        what = f"{read.design.name} has wires and no pixels: it gives no places in three dimensions"
+        raise UsageError(what, hint=hint)
+    return read.hits
 
 
 def say(options: dict[str, Any], line: str) -> None:

@@ -13,6 +13,7 @@ from firstlight.detectors.lartpc.commands_common import (
     Names,
     Tracks,
     depth_options,
+    distance_option,
     json_text,
     medium_from,
     medium_options,
@@ -308,10 +309,7 @@ def _with_error(row: dict[str, Any], name: str) -> str:
     "--noise", callback=numbers("electrons", zero=True), metavar="E,E", help="Noise of pixels [electrons]."
 )
 @click.option("--depth", callback=numbers("m", zero=True), metavar="M,M", help="Drift lengths [m].")
-@click.option(
-    "--distance", type=click.Choice(["common", "box"]), default="common", show_default=True,
-    help="All charge drifts the depth; or the box around each track comes on top, as in the original.",
-)  # fmt: skip
+@distance_option
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("scan"), show_default=True)
 @_seed
 @medium_options

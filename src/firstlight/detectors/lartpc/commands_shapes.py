@@ -11,11 +11,13 @@ from firstlight.cli.common import progress_from, progress_options
 from firstlight.detectors.lartpc.commands_common import (
     chosen,
     depth_options,
-    energies_of,
+    energy_option,
     finish,
+    hits_of,
     medium_from,
     medium_options,
     one_energy,
+    particle_option,
     say,
 )
 from firstlight.errors import InputError, UsageError
@@ -31,14 +33,6 @@ if TYPE_CHECKING:
     from firstlight.run.progress import Progress
 
 __all__ = ["SHAPES"]
-
-_particles = click.option(
-    "--particle", "particles", multiple=True, type=click.Choice(["electron", "photon", "positron"]),
-    help="Only these; may be repeated.",
-)  # fmt: skip
-_energies = click.option(
-    "--energy", "energies", multiple=True, callback=energies_of, help="Only these: 1MeV,10MeV."
-)
 
 
 def _whose(track: Track, row: dict[str, Any]) -> dict[str, Any]:
@@ -86,10 +80,7 @@ def _measure_all(
                     seed=options["seed"],
                     naive=options["distance"] == "common",
                 )
-                if read.hits is None:
-                    what = f"{design.name} has wires and no pixels: it gives no places in three dimensions"
-                    raise UsageError(what, hint="--readout GAMPixG, GAMPixD or LArPix")
-                found = measure_hits(read.hits)
+                found = measure_hits(hits_of(read, "--readout GAMPixG, GAMPixD or LArPix"))
             features.append({**own, **found.row()})
             truth = truth_features(track)
             if truth is not None:
@@ -110,8 +101,8 @@ def _measure_all(
 @click.option("--readout", "name", help="Measure the hits of this read-out in place of the freed charge.")
 @depth_options
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True)
-@_particles
-@_energies
+@particle_option
+@energy_option
 @medium_options
 @progress_options
 def features(

@@ -9,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from firstlight.cli.common import json_option, progress_from, progress_options
-from firstlight.detectors.lartpc.commands_common import Tracks, chosen, energies_of, finish, json_text, say
+from firstlight.detectors.lartpc.commands_common import (
+    Tracks,
+    chosen,
+    energies_of,
+    energy_option,
+    finish,
+    json_text,
+    particle_option,
+    say,
+)
 from firstlight.detectors.lartpc.reading.names import FOLDERS, stem_of
 from firstlight.errors import InputError, UsageError
 
@@ -18,13 +27,11 @@ if TYPE_CHECKING:
 
 __all__ = ["TRACKS"]
 
-_PARTICLES = click.Choice(["electron", "photon", "positron"])
-
 
 @click.command("list")
 @click.argument("root", type=click.Path(path_type=Path), default=Path("Tracks"))
-@click.option("--particle", "particles", multiple=True, type=_PARTICLES, help="Only these; may be repeated.")
-@click.option("--energy", "energies", multiple=True, callback=energies_of, help="Only these: 1MeV,10MeV.")
+@particle_option
+@energy_option
 @click.option("--files", is_flag=True, help="A line for each track in place of one for each energy.")
 @json_option
 def list_tracks(

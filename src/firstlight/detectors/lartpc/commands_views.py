@@ -14,10 +14,12 @@ from firstlight.detectors.lartpc.commands_common import (
     Tracks,
     chosen,
     depth_options,
-    energies_of,
+    energy_option,
     finish,
+    hits_of,
     medium_from,
     medium_options,
+    particle_option,
     say,
 )
 from firstlight.errors import InputError, UsageError
@@ -33,13 +35,6 @@ if TYPE_CHECKING:
 __all__ = ["VIEWS"]
 
 _UNITS = click.Choice(["um", "mm", "cm", "m"])
-_particles = click.option(
-    "--particle", "particles", multiple=True, type=click.Choice(["electron", "photon", "positron"]),
-    help="Only these; may be repeated.",
-)  # fmt: skip
-_energies = click.option(
-    "--energy", "energies", multiple=True, callback=energies_of, help="Only these: 1MeV,10MeV."
-)
 
 
 def _scene(track: Track, options: dict[str, Any], *, stages: bool) -> Scene:
@@ -60,10 +55,7 @@ def _scene(track: Track, options: dict[str, Any], *, stages: bool) -> Scene:
             track, design(options["readout"]), options["medium"], depth=options["depth"],
             seed=options["seed"], naive=options["distance"] == "common",
         )  # fmt: skip
-        hits = read.hits
-        if hits is None:
-            what = f"{options['readout']} has wires and no pixels: it gives no places in three dimensions"
-            raise UsageError(what, hint="--readout GAMPixG, GAMPixD or LArPix; or --raw-only")
+        hits = hits_of(read, "--readout GAMPixG, GAMPixD or LArPix; or --raw-only")
         facts += [
             ("arrived", f"{drifted.charge:,} electrons after {length_text(options['depth'])}"),
             (options["readout"], f"{read.n_triggered:,} samples, {read.charge:,.0f} electrons"),
@@ -199,8 +191,8 @@ def plot(
 @click.command("gallery")
 @click.argument("root", type=click.Path(path_type=Path), default=Path("Tracks"))
 @click.option("--output", "-o", type=click.Path(path_type=Path), default=Path("gallery"), show_default=True)
-@_particles
-@_energies
+@particle_option
+@energy_option
 @click.option(
     "-n", "--columns", type=click.IntRange(min=1), default=6, show_default=True, help="Tracks in a row."
 )
@@ -274,7 +266,7 @@ def gallery(
     default=Path("electrons-and-photons.png"),
     show_default=True,
 )
-@_energies
+@energy_option
 @click.option(
     "--track",
     "number",

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from firstlight.detectors.lartpc.quest_chances import shape_values
+from firstlight.detectors.lartpc.separation import logistic_weights
 from firstlight.errors import InputError, UsageError
 
 if TYPE_CHECKING:
@@ -196,40 +197,20 @@ def fit_logistic(
         For values as they are, not scaled.
     bias : float
         Constant term.
-    """
-    from scipy.optimize import minimize
 
+    Raises
+    ------
+    InputError
+        If the fit does not converge.
+    """
     middle, scale = values.mean(axis=0), values.std(axis=0)
     scale = np.where(scale > 0, scale, 1.0)
     design = np.column_stack([(values - middle) / scale, np.ones(yes.size)])
     prior = np.append(np.full(values.shape[1], penalty), 0.0)
-    importance = np.ones(yes.size)
-    if balanced:
-        importance = np.where(yes, 0.5 / yes.mean(), 0.5 / (1 - yes.mean()))
-
-    def loss(at: NDArray[np.float64]) -> tuple[float, NDArray[np.float64]]:
-        logit = design @ at
-        missed = importance * (0.5 * (1 + np.tanh(0.5 * logit)) - yes)
-        value = importance @ (np.logaddexp(0.0, logit) - yes * logit) + 0.5 * prior @ at**2
-        return float(value), design.T @ missed + prior * at
-
-    def curvature(at: NDArray[np.float64]) -> NDArray[np.float64]:
-        weight = importance * 0.25 / np.cosh(0.5 * design @ at) ** 2
-        return np.asarray((design.T * weight) @ design + np.diag(prior))
-
-    found = minimize(
-        loss,
-        np.zeros(design.shape[1]),
-        jac=True,
-        hess=curvature,
-        method="trust-exact",
-        options={"gtol": 1e-4},
-    )
-    if not found.success:
-        what = f"the fit of {yes.size} tracks did not converge: {found.message}"
-        raise InputError(what, hint="a larger penalty, or more tracks")
-    weights = found.x[:-1] / scale
-    return weights, float(found.x[-1] - weights @ middle)
+    importance = np.where(yes, 0.5 / yes.mean(), 0.5 / (1 - yes.mean())) if balanced else np.ones(yes.size)
+    found = logistic_weights(design, yes.astype(np.float64), importance, prior)
+    weights = found[:-1] / scale
+    return weights, float(found[-1] - weights @ middle)
 
 
 def labels_of(

@@ -27,6 +27,7 @@ __all__ = [
     "cross_validated_scores",
     "feature_values",
     "fit_classifier",
+    "logistic_weights",
     "roc",
     "separate",
 ]
@@ -213,16 +214,34 @@ def fit_classifier(
     design = np.column_stack([(filled - middle) / scale, np.ones(labels.size)])
     importance = np.where(labels, 0.5 / labels.mean(), 0.5 / (1 - labels.mean()))
     prior = np.append(np.full(values.shape[1], penalty), 1e-6)
-    solution = _newton(design, labels.astype(np.float64), importance, prior)
+    solution = logistic_weights(design, labels.astype(np.float64), importance, prior)
     return Classifier(tuple(names), filling, middle, scale, solution[:-1], float(solution[-1]), penalty)
 
 
-def _newton(
+def logistic_weights(
     design: NDArray[np.float64],
     target: NDArray[np.float64],
     importance: NDArray[np.float64],
     prior: NDArray[np.float64],
 ) -> NDArray[np.float64]:
+    """Return the weights of a logistic regression, by Newton's method with steps that never raise the loss.
+
+    Parameters
+    ----------
+    design : ndarray, shape (n, k)
+        Values of each event, a column of ones for the constant term included.
+    target : ndarray, shape (n,)
+        1 for positives, 0 for negatives.
+    importance : ndarray, shape (n,)
+        How much each event counts.
+    prior : ndarray, shape (k,)
+        Inverse variance of the Gaussian prior of each weight.
+
+    Raises
+    ------
+    InputError
+        If it does not converge.
+    """
     solution = np.zeros(design.shape[1])
 
     def loss(at: NDArray[np.float64]) -> float:
@@ -240,9 +259,10 @@ def _newton(
             length *= 0.5
         solution = solution - length * step
         if now - after <= 1e-12 * abs(now):
-            break
+            return solution
         now = after
-    return solution
+    what = f"the fit of {target.size} events did not converge"
+    raise InputError(what, hint="a larger penalty, or more events")
 
 
 def cross_validated_scores(

@@ -22,14 +22,14 @@ if TYPE_CHECKING:
     from firstlight.data.schema import Chunk
     from firstlight.detectors.lartpc.features.measure import Topology
 
-__all__ = ["RAW", "VOXELS", "Shapes", "features", "measure_tracks", "voxel_frame"]
+__all__ = ["FILE", "RAW", "VOXELS", "Shapes", "features", "measure_tracks", "voxel_frame"]
 
-_FILE = Column("file", pl.String, "input in which the track stands")
-RAW = TableSchema("raw", (_FILE, *FEATURES.columns), "the shape of a track")
+FILE = Column("file", pl.String, "input in which the track stands")
+RAW = TableSchema("raw", (FILE, *FEATURES.columns), "the shape of a track")
 VOXELS = TableSchema(
     "voxels",
     (
-        _FILE,
+        FILE,
         Column("track", pl.String, "name of the track"),
         Column("x", pl.Float32, "mean position of the charge", "mm"),
         Column("y", pl.Float32, "mean position of the charge", "mm"),

@@ -12,7 +12,7 @@ import polars as pl
 from firstlight.data.schema import Block, Column, Table, TableSchema
 from firstlight.detectors.lartpc.channels import pads_at
 from firstlight.detectors.lartpc.features.columns import FEATURES
-from firstlight.detectors.lartpc.features.step import VOXELS, voxel_frame
+from firstlight.detectors.lartpc.features.step import FILE, VOXELS, voxel_frame
 from firstlight.detectors.lartpc.options import ReadoutParameters, rescaled
 from firstlight.detectors.lartpc.tables import EVENTS, tracks_of
 from firstlight.steps.step import ChunkStep, Context, NoParameters, Product, ProductStep
@@ -42,11 +42,10 @@ __all__ = [
 
 _MOST_BUNCHES = 10_000_000
 _LARGEST_CUBE = 2.0e-3  # m: that of the tree through the hits
-_FILE = Column("file", pl.String, "input in which the track stands")
 READOUT = TableSchema(
     "tracks",
     (
-        _FILE,
+        FILE,
         Column("track", pl.String, "name of the track"),
         Column("particle", pl.String, "electron, positron or photon; empty where nothing says so"),
         Column("energy", pl.Float64, "kinetic energy of the particle", "keV", minimum=0, nullable=True),
@@ -72,7 +71,7 @@ READOUT = TableSchema(
     ),
     "the read-out of a track",
 )
-FEATURES_OF_HITS = TableSchema("features", (_FILE, *FEATURES.columns), "the shape of a track in its hits")
+FEATURES_OF_HITS = TableSchema("features", (FILE, *FEATURES.columns), "the shape of a track in its hits")
 HITS = TableSchema("hits", VOXELS.columns, "a sample above threshold")
 ANODE = TableSchema(
     "anode",

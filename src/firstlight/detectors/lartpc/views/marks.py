@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "ABOVE",
-    "COLOUR_BY",
     "KINDS",
     "NO_LABEL",
     "ORIGIN",
@@ -45,7 +44,6 @@ __all__ = [
 
 ABOVE = 20.0  # keV
 ORIGIN = "#d0342c"
-COLOUR_BY = ("charge", "label", "time")
 NO_LABEL = "#b9c4cf"
 _ALWAYS = ("pair", "annihilation")
 _INK = "#111111"
