@@ -364,6 +364,20 @@ def test_projections_have_one_scale_and_units(scene):
     assert inside_of(figure) == []
 
 
+def test_marks_of_every_kind_are_named_inside_of_the_projections():
+    track = a_track()
+    kinds = np.repeat(["brem", "photo", "compton", "pair", "delta", "annihilation"], 2 * 24)
+    places = np.tile([track.positions[:, 1500], np.full(3, 0.4)], (6 * 24, 1)).T
+    inside_and_outside = Interactions(
+        kinds, np.full(kinds.size, 100.0), places, np.full(kinds.size, -1, dtype=np.int32)
+    )
+    figure = draw_projections(
+        scene_of(replace(track, truth=replace(track.truth, interactions=inside_and_outside)))
+    )
+    assert sum(words.endswith(": 24 (+24 outside)") for words in words_of(figure)) == 6
+    assert inside_of(figure) == []
+
+
 def test_projections_by_cluster_and_by_time(scene):
     figure = draw_projections(scene, zoom="all", colour_by="label")
     charge = scene.layers[0].charge

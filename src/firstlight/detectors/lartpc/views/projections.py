@@ -233,7 +233,7 @@ def draw_projections(
             bar.ax.tick_params(labelsize=8)
         if handles:
             figure.legend(
-                handles=handles, loc="lower center", ncols=6, fontsize=9, bbox_to_anchor=(0.46, 0.0),
+                handles=handles, loc="lower center", ncols=5, fontsize=9, bbox_to_anchor=(0.46, 0.0),
                 columnspacing=1.4, handletextpad=0.4,
             )  # fmt: skip
     return figure
