@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -364,18 +365,27 @@ def test_projections_have_one_scale_and_units(scene):
     assert inside_of(figure) == []
 
 
-def test_marks_of_every_kind_are_named_inside_of_the_projections():
+def pictures_of(track):
+    """Return the projections of a track, and its stages in one to four panels."""
+    stages = [(), (drifted_of(track),), (drifted_of(track), hits_of(track))]
+    yield draw_projections(scene_of(track))
+    yield draw_track(track, zoom="all")
+    for stage in stages:
+        yield draw_track(track, *stage)
+
+
+def test_marks_of_every_kind_are_named_inside_of_the_picture():
     track = a_track()
     kinds = np.repeat(["brem", "photo", "compton", "pair", "delta", "annihilation"], 2 * 24)
     places = np.tile([track.positions[:, 1500], np.full(3, 0.4)], (6 * 24, 1)).T
     inside_and_outside = Interactions(
         kinds, np.full(kinds.size, 100.0), places, np.full(kinds.size, -1, dtype=np.int32)
     )
-    figure = draw_projections(
-        scene_of(replace(track, truth=replace(track.truth, interactions=inside_and_outside)))
-    )
-    assert sum(words.endswith(": 24 (+24 outside)") for words in words_of(figure)) == 6
-    assert inside_of(figure) == []
+    track = replace(track, truth=replace(track.truth, interactions=inside_and_outside))
+    for figure in pictures_of(track):
+        named = [words for words in words_of(figure) if re.search(r": (24 \(\+24 outside\)|48)$", words)]
+        assert len(named) == 6
+        assert inside_of(figure) == []
 
 
 def test_projections_by_cluster_and_by_time(scene):

@@ -35,6 +35,7 @@ __all__ = [
     "charge_ticks",
     "colours_of",
     "draw_truth",
+    "key_columns",
     "key_of_truth",
     "label_colours",
     "marker_area",
@@ -151,6 +152,11 @@ def draw_truth(
         words = "origin" if truth.particle != "photon" else "origin: first deposit"
         handles.append(_origin_handle(words if inside else f"{words} (outside)"))
     return handles
+
+
+def key_columns(width: float) -> int:
+    """Return in how many columns the handles of `draw_truth` fit below a figure of so many inches, in two rows at most."""
+    return max(1, int(width // 2.7))
 
 
 def key_of_truth(truths: Iterable[Truth | None]) -> list[Any]:

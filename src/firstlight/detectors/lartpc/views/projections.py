@@ -14,6 +14,7 @@ from firstlight.detectors.lartpc.views.marks import (
     colours_of,
     draw_truth,
     finish_axes,
+    key_columns,
     key_of_labels,
     marker_area,
 )
@@ -233,7 +234,7 @@ def draw_projections(
             bar.ax.tick_params(labelsize=8)
         if handles:
             figure.legend(
-                handles=handles, loc="lower center", ncols=5, fontsize=9, bbox_to_anchor=(0.46, 0.0),
+                handles=handles, loc="lower center", ncols=key_columns(width), fontsize=9, bbox_to_anchor=(0.46, 0.0),
                 columnspacing=1.4, handletextpad=0.4,
             )  # fmt: skip
     return figure

@@ -16,6 +16,7 @@ from firstlight.detectors.lartpc.views.marks import (
     charge_ticks,
     colours_of,
     draw_truth,
+    key_columns,
     key_of_labels,
     marker_area,
 )
@@ -192,8 +193,8 @@ def draw_panels(
     panels += [(layer, cube, _WORDS.get(layer.name, layer.name)) for layer in scene.layers]
     marked = scene.truth if truth else None
     # one panel or two have their legend beside them: below it would be wider than the figure
-    beside = 3.0 if marked and len(panels) <= 2 else 0.0
-    frame = _Frame(len(panels), 0.5 if marked and not beside else 0.2, beside)
+    beside = 3.3 if marked and len(panels) <= 2 else 0.0
+    frame = _Frame(len(panels), 0.62 if marked and not beside else 0.2, beside)
     with styled():
         figure = sheet(frame.width, frame.height)
         handles: list[Any] = []
@@ -223,7 +224,7 @@ def draw_panels(
             _bar(figure, frame.bar, drawn, "drift time [µs]")
         if handles:
             where: dict[str, Any] = {"loc": "lower center", "bbox_to_anchor": (0.5, 0.0)}
-            where["ncols"] = 2 + 2 * len(panels)
+            where["ncols"] = key_columns(frame.width)
             if beside:
                 where = {"loc": "upper left", "bbox_to_anchor": (1 - beside / frame.width, 0.83)}
             figure.legend(
