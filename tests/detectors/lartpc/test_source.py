@@ -201,6 +201,17 @@ def test_facts_say_the_energy_with_its_unit(tree, tmp_path):
     assert found.facts["energy"] == "1 MeV"
 
 
+def test_files_not_named_as_tracks_are_told(tmp_path):
+    write_track(tmp_path, 1)
+    assert TrackFolders().describe(tmp_path).notes == ("1 tracks without a truth record",)
+    (track,) = tmp_path.glob("*.npz")
+    for name in "dbca":
+        shutil.copy(track, tmp_path / f"{name}.npz")
+    found = TrackFolders().describe(tmp_path)
+    assert found.n_events == 1
+    assert found.notes[1:] == ("left out, not named as its tracks are: 4 (a, b, c, ...)",)
+
+
 def test_projection_and_unknown_columns(tree):
     source, folder = TrackFolders(), tree.folders[0]
     span, channels = Span(str(folder), 0, 0, 1), channel_map(AnodeOptions())

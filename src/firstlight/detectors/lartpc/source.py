@@ -79,10 +79,13 @@ class TrackFolders:
             facts["particle"] = particle
         if math.isfinite(energy):
             facts["energy"] = f"{energy / 1000:g} MeV"
-        notes = () if n_truth == len(stems) else (f"{len(stems) - n_truth} tracks without a truth record",)
+        notes = [] if n_truth == len(stems) else [f"{len(stems) - n_truth} tracks without a truth record"]
+        if others := sorted(_of_tracks(path).keys() - {stem.name for stem in stems}):
+            names = ", ".join(others[:3]) + (", ..." if len(others) > 3 else "")
+            notes.append(f"left out, not named as its tracks are: {len(others)} ({names})")
         return Description(
             str(path), self.name, "folder of tracks", len(stems), _all_columns(), facts,
-            _conditions(self.patterns, path), notes,
+            _conditions(self.patterns, path), tuple(notes),
         )  # fmt: skip
 
     def read(
@@ -276,16 +279,22 @@ def _conditions(patterns: Sequence[FilePattern], path: Path) -> Mapping[str, Any
 
 def _tracks_in(folder: Path) -> list[str]:
     """Return the names, without endings, of the tracks in a folder; files of other kinds are left out."""
-    stems: dict[str, Path] = {}
-    for path in sorted(folder.iterdir()):
-        stem, form = split_ending(path.name)
-        if form in FORMS and path.is_file():
-            stems.setdefault(stem, path)
+    stems = _of_tracks(folder)
     named = [stem for stem in stems if TrackName.of(stem) is not None]
     if named:
         return named
     first = list(stems.values())[:_SAMPLE]
     return list(stems) if first and all(_is_track(path) for path in first) else []
+
+
+def _of_tracks(folder: Path) -> dict[str, Path]:
+    """Return the files of a folder that end as tracks do, one for each name without ending."""
+    stems: dict[str, Path] = {}
+    for path in sorted(folder.iterdir()):
+        stem, form = split_ending(path.name)
+        if form in FORMS and path.is_file():
+            stems.setdefault(stem, path)
+    return stems
 
 
 def _is_track(path: Path) -> bool:
